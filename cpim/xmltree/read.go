@@ -1,0 +1,396 @@
+package xmltree
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Condition is why XML was refused, in the words of stream errors (RFC 6120,
+// section 4.9.3).
+type Condition string
+
+const (
+	BadFormat           Condition = "bad-format"
+	BadNamespacePrefix  Condition = "bad-namespace-prefix"
+	NotWellFormed       Condition = "not-well-formed"
+	PolicyViolation     Condition = "policy-violation"
+	RestrictedXML       Condition = "restricted-xml"
+	UnsupportedEncoding Condition = "unsupported-encoding"
+)
+
+// An Error says why the gate refused. Nothing that follows it on a stream can
+// be read.
+type Error struct {
+	Condition Condition
+	Text      string
+	Head      *Element // the top element without its content, if it was read before a limit was met
+}
+
+// Error returns condition and text.
+func (e *Error) Error() string { return string(e.Condition) + ": " + e.Text }
+
+func refuse(c Condition, format string, args ...any) error {
+	return &Error{Condition: c, Text: fmt.Sprintf(format, args...)}
+}
+
+// Limits bound one element with all that it contains. A zero field is no
+// limit.
+type Limits struct {
+	Bytes      int
+	Depth      int // the element itself is at depth 1
+	Attributes int // of one element, namespace declarations included
+	Children   int // elements below it, at all depths
+}
+
+// Documents are the limits for a document that came as a body.
+var Documents = Limits{Bytes: 64 << 10, Depth: 20, Attributes: 50, Children: 4000}
+
+// Parse reads a document that is one element, with or without an XML
+// declaration. A byte order mark is allowed (XML 1.0, section 4.3.3).
+func Parse(b []byte, lim Limits) (*Element, error) {
+	if lim.Bytes > 0 && len(b) > lim.Bytes {
+		return nil, refuse(PolicyViolation, "over %d bytes", lim.Bytes)
+	}
+	r := NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\uFEFF"))), lim)
+	e, err := r.Next()
+	if err != nil {
+		if err == io.EOF {
+			err = refuse(NotWellFormed, "no element")
+		}
+		return nil, err
+	}
+	if _, err := r.Next(); err != io.EOF {
+		return nil, refuse(NotWellFormed, "something follows the element")
+	}
+	return e, nil
+}
+
+// ParseIn is like Parse where the default namespace is space: the way a stanza
+// stands on a stream.
+func ParseIn(b []byte, space string, lim Limits) (*Element, error) {
+	r := NewReader(bytes.NewReader(b), lim)
+	r.scopes = append(r.scopes, binding{"", space})
+	e, err := r.Next()
+	if err == io.EOF {
+		err = refuse(NotWellFormed, "no element")
+	}
+	return e, err
+}
+
+// A Reader reads elements one after another: a stream's header with Open, then
+// each stanza, whole, with Next.
+type Reader struct {
+	in     *counter
+	dec    *xml.Decoder
+	lim    Limits
+	scopes []binding // innermost last
+	open   []string  // raw names of the elements that Open has left open
+	begun  bool      // something but white space was read
+}
+
+type binding struct{ prefix, space string }
+
+// NewReader returns a reader of r. If r is an io.ByteReader, no byte beyond
+// the element last returned is taken from it, as STARTTLS needs.
+func NewReader(r io.Reader, lim Limits) *Reader {
+	br, ok := r.(io.ByteReader)
+	if !ok {
+		br = bufio.NewReader(r)
+	}
+	in := &counter{r: br, max: lim.Bytes}
+	dec := xml.NewDecoder(in)
+	return &Reader{in: in, dec: dec, lim: lim}
+}
+
+// counter counts the bytes of one element and fails at the limit.
+type counter struct {
+	r      io.ByteReader
+	n, max int
+}
+
+var errTooLarge = errors.New("too large")
+
+func (c *counter) ReadByte() (byte, error) {
+	if c.max > 0 && c.n >= c.max {
+		return 0, errTooLarge
+	}
+	b, err := c.r.ReadByte()
+	if err == nil {
+		c.n++
+	}
+	return b, err
+}
+
+// Read is never called by a decoder that has a ByteReader; it completes
+// io.Reader.
+func (c *counter) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	b, err := c.ReadByte()
+	if err != nil {
+		return 0, err
+	}
+	p[0] = b
+	return 1, nil
+}
+
+// Open reads a start tag and leaves its element open: what follows is inside.
+func (r *Reader) Open() (*Element, error) {
+	start, err := r.start()
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.element(start)
+	if err != nil {
+		return nil, err
+	}
+	r.open = append(r.open, rawName(start.Name))
+	return e, nil
+}
+
+// Next reads one whole element. It returns io.EOF at the end of the enclosing
+// element, or of the input where none is open. White space between elements is
+// skipped; other text there is refused.
+func (r *Reader) Next() (*Element, error) {
+	start, err := r.start()
+	if err != nil {
+		return nil, err
+	}
+	base := len(r.scopes)
+	top, err := r.element(start)
+	if err != nil {
+		return nil, err
+	}
+	path := []*Element{top}
+	ends := []string{rawName(start.Name)}
+	marks := []int{base}
+	children := 0
+	fail := func(err error) (*Element, error) {
+		if x, ok := errors.AsType[*Error](err); ok && x.Condition == PolicyViolation {
+			x.Head = &Element{Name: top.Name, Attr: top.Attr}
+		}
+		return nil, err
+	}
+	for len(path) > 0 {
+		tok, err := r.token()
+		if err != nil {
+			return fail(r.unexpectedEOF(err))
+		}
+		at := path[len(path)-1]
+		switch tok := tok.(type) {
+		case xml.CharData:
+			at.Nodes = append(at.Nodes, Text(tok))
+		case xml.StartElement:
+			children++
+			if r.lim.Children > 0 && children > r.lim.Children {
+				return fail(refuse(PolicyViolation, "over %d elements", r.lim.Children))
+			}
+			if r.lim.Depth > 0 && len(path) >= r.lim.Depth {
+				return fail(refuse(PolicyViolation, "over %d levels deep", r.lim.Depth))
+			}
+			marks = append(marks, len(r.scopes))
+			e, err := r.element(tok)
+			if err != nil {
+				return fail(err)
+			}
+			at.Nodes = append(at.Nodes, e)
+			path = append(path, e)
+			ends = append(ends, rawName(tok.Name))
+		case xml.EndElement:
+			last := len(path) - 1
+			if rawName(tok.Name) != ends[last] {
+				return nil, refuse(NotWellFormed, "end tag %q where %q is open", rawName(tok.Name), ends[last])
+			}
+			r.scopes = r.scopes[:marks[last]]
+			path, ends, marks = path[:last], ends[:last], marks[:last]
+		}
+	}
+	r.in.n = 0
+	return top, nil
+}
+
+// start skips white space and returns the next start tag, or io.EOF.
+func (r *Reader) start() (xml.StartElement, error) {
+	r.in.n = 0
+	for {
+		tok, err := r.token()
+		if err != nil {
+			if len(r.open) > 0 || r.begun && err != io.EOF {
+				err = r.unexpectedEOF(err)
+			}
+			return xml.StartElement{}, err
+		}
+		switch tok := tok.(type) {
+		case xml.StartElement:
+			r.begun = true
+			return tok, nil
+		case xml.CharData:
+			if len(bytes.TrimLeft(tok, " \t\r\n")) > 0 {
+				return xml.StartElement{}, refuse(BadFormat, "text between elements")
+			}
+			r.in.n = 0 // white space keeps a connection alive (RFC 6120, section 4.6.1)
+		case xml.EndElement:
+			if len(r.open) == 0 || rawName(tok.Name) != r.open[len(r.open)-1] {
+				return xml.StartElement{}, refuse(NotWellFormed, "end tag %q of nothing", rawName(tok.Name))
+			}
+			r.open = r.open[:len(r.open)-1]
+			return xml.StartElement{}, io.EOF
+		}
+	}
+}
+
+// token returns the next start tag, end tag or text, and refuses all else.
+func (r *Reader) token() (xml.Token, error) {
+	for {
+		tok, err := r.dec.RawToken()
+		if err != nil {
+			return nil, asRefusal(err)
+		}
+		switch tok := tok.(type) {
+		case xml.ProcInst:
+			if r.begun || tok.Target != "xml" {
+				return nil, refuse(RestrictedXML, "processing instruction")
+			}
+			if enc := encodingOf(string(tok.Inst)); enc != "" && !strings.EqualFold(enc, "utf-8") {
+				return nil, refuse(UnsupportedEncoding, "encoding %q", enc)
+			}
+		case xml.Comment:
+			return nil, refuse(RestrictedXML, "comment")
+		case xml.Directive:
+			return nil, refuse(RestrictedXML, "document type")
+		case xml.CharData:
+			if !utf8.Valid(tok) {
+				return nil, refuse(UnsupportedEncoding, "not UTF-8")
+			}
+			return tok, nil
+		default:
+			return tok, nil
+		}
+	}
+}
+
+// asRefusal turns what the decoder found into what we say about it. Errors of
+// the connection pass as they are.
+func asRefusal(err error) error {
+	if errors.Is(err, errTooLarge) {
+		return refuse(PolicyViolation, "too large")
+	}
+	if s, ok := errors.AsType[*xml.SyntaxError](err); ok {
+		switch {
+		case s.Msg == "unexpected EOF":
+			return io.ErrUnexpectedEOF
+		case strings.Contains(s.Msg, "invalid character entity"):
+			return refuse(RestrictedXML, "entity reference")
+		case strings.Contains(s.Msg, "invalid UTF-8"):
+			return refuse(UnsupportedEncoding, "not UTF-8")
+		}
+		return refuse(NotWellFormed, "%s", s.Msg)
+	}
+	if strings.HasPrefix(err.Error(), "xml: encoding ") || strings.HasPrefix(err.Error(), "xml: unsupported version") {
+		return refuse(UnsupportedEncoding, "%s", strings.TrimPrefix(err.Error(), "xml: "))
+	}
+	return err
+}
+
+func (r *Reader) unexpectedEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// element resolves the names of a start tag and opens its scope.
+func (r *Reader) element(t xml.StartElement) (*Element, error) {
+	if r.lim.Attributes > 0 && len(t.Attr) > r.lim.Attributes {
+		return nil, refuse(PolicyViolation, "over %d attributes", r.lim.Attributes)
+	}
+	for _, a := range t.Attr {
+		switch {
+		case a.Name.Space == "xmlns":
+			if a.Value == "" || a.Name.Local == "xmlns" || (a.Name.Local == "xml") != (a.Value == xmlNS) {
+				return nil, refuse(BadNamespacePrefix, "prefix %q declared as %q", a.Name.Local, a.Value)
+			}
+			r.scopes = append(r.scopes, binding{a.Name.Local, a.Value})
+		case a.Name.Space == "" && a.Name.Local == "xmlns":
+			r.scopes = append(r.scopes, binding{"", a.Value})
+		}
+	}
+	name, err := r.resolve(t.Name, true)
+	if err != nil {
+		return nil, err
+	}
+	e := &Element{Name: name}
+	for i, a := range t.Attr {
+		for _, b := range t.Attr[:i] {
+			if a.Name == b.Name {
+				return nil, refuse(NotWellFormed, "attribute %q twice", rawName(a.Name))
+			}
+		}
+		if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
+			continue
+		}
+		if !utf8.ValidString(a.Value) {
+			return nil, refuse(UnsupportedEncoding, "not UTF-8")
+		}
+		name, err := r.resolve(a.Name, false)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := e.Lookup(name); twice {
+			return nil, refuse(NotWellFormed, "attribute %q twice", rawName(a.Name))
+		}
+		e.Attr = append(e.Attr, xml.Attr{Name: name, Value: a.Value})
+	}
+	return e, nil
+}
+
+// resolve gives a raw name its namespace. Attributes without a prefix have
+// none (Namespaces in XML 1.0, section 6.2).
+func (r *Reader) resolve(n xml.Name, element bool) (xml.Name, error) {
+	if strings.Contains(n.Local, ":") {
+		return n, refuse(NotWellFormed, "two colons in a name")
+	}
+	switch {
+	case n.Space == "xml":
+		return xml.Name{Space: xmlNS, Local: n.Local}, nil
+	case n.Space == "" && !element:
+		return n, nil
+	}
+	for i := len(r.scopes) - 1; i >= 0; i-- {
+		if b := r.scopes[i]; b.prefix == n.Space {
+			return xml.Name{Space: b.space, Local: n.Local}, nil
+		}
+	}
+	if n.Space == "" {
+		return n, nil
+	}
+	return n, refuse(BadNamespacePrefix, "undeclared prefix %q", n.Space)
+}
+
+func rawName(n xml.Name) string {
+	if n.Space == "" {
+		return n.Local
+	}
+	return n.Space + ":" + n.Local
+}
+
+// encodingOf returns the encoding that an XML declaration names, or "".
+func encodingOf(decl string) string {
+	_, after, ok := strings.Cut(decl, "encoding")
+	if !ok {
+		return ""
+	}
+	after = strings.TrimLeft(after, " \t\r\n=")
+	if after == "" {
+		return ""
+	}
+	value, _, _ := strings.Cut(after[1:], after[:1])
+	return value
+}
