@@ -39,6 +39,7 @@ type Message struct {
 	Reactions  *Reactions       // XEP-0444
 	Retracts   string           // id of the message that was retracted (XEP-0424, version 0 or 1)
 	Attention  bool             // XEP-0224
+	Multicast  bool             // names further recipients (XEP-0033)
 	OriginID   string           // XEP-0359
 	Event      bool             // a pubsub event (XEP-0060, section 7.1.2.1)
 	Error      *Error           // of a message of type error
@@ -90,4 +91,19 @@ type Error struct {
 	By        string
 	Text      string
 	Lang      string // of Text
+	Secure    string // the further condition of RFC 3923, section 7, or ""
+}
+
+// LangOf returns the language in force for a subject or body of m: its own, or
+// the stanza's (RFC 6120, section 8.1.5).
+func (m *Message) LangOf(t Text) string {
+	if t.Lang != "" {
+		return t.Lang
+	}
+	return m.Lang
+}
+
+// Header returns what m has in common with other stanzas.
+func (m *Message) Header() Header {
+	return Header{Name: "message", From: m.From, To: m.To, ID: m.ID, Type: m.Type, Lang: m.Lang}
 }
