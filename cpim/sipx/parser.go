@@ -1,0 +1,72 @@
+package sipx
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// A bad header field breaks its grammar. The message is kept, so that it can
+// be answered 400: sipgo alone would drop it, or take it.
+type bad struct {
+	sip.Header
+}
+
+// Parser returns a parser that keeps messages whose header fields are
+// malformed for [CheckRequest] to refuse; only a start line or a framing that
+// makes no sense is an error. A message is at most max octets.
+func Parser(max int) *sip.Parser {
+	parsers := make(map[string]sip.HeaderParser)
+	for name, parse := range sip.DefaultHeadersParser() {
+		parsers[name] = lenient(parse, grammars[Canonical(name)])
+	}
+	p := sip.NewParser(sip.WithHeadersParsers(parsers))
+	p.MaxMessageLength = max
+	return p
+}
+
+// grammars are for fields that sipgo reads more generously than RFC 3261.
+var grammars = map[string]func(string) bool{
+	"From":         isAddress,
+	"To":           isAddress,
+	"Call-ID":      IsCallID,
+	"Content-Type": isMediaType,
+	"CSeq":         isCSeq,
+}
+
+// lenient wraps a header parser so that it never fails.
+func lenient(parse sip.HeaderParser, ok func(string) bool) sip.HeaderParser {
+	return func(name []byte, text string) (sip.Header, error) {
+		h, err := parse(name, text)
+		if err != nil && isComma(err) {
+			return h, err // more values follow in this field
+		}
+		if err != nil || ok != nil && !ok(text) {
+			return &bad{sip.NewHeader(Canonical(string(name)), text)}, nil
+		}
+		return h, nil
+	}
+}
+
+// isComma recognises sipgo's private signal that one value of a list has been
+// read.
+func isComma(err error) bool { return err.Error() == "comma detected" }
+
+func isCSeq(s string) bool {
+	n, method, ok := strings.Cut(strings.ReplaceAll(s, "\t", " "), " ")
+	return ok && all(n, isDigit) && IsToken(strings.TrimLeft(method, " "))
+}
+
+// isMediaType checks type/subtype and parameters (RFC 3261, section 25.1).
+func isMediaType(s string) bool {
+	media, params := s, ""
+	if i := strings.IndexByte(s, ';'); i >= 0 {
+		media, params = s[:i], s[i:]
+	}
+	typ, sub, ok := strings.Cut(media, "/")
+	return ok && IsToken(strings.Trim(typ, " \t")) && IsToken(strings.Trim(sub, " \t")) && isParams(params)
+}
+
+// errBad is why CheckOutgoing and CheckRequest refuse a field.
+var errBad = errors.New("header field breaks its grammar")

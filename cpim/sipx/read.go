@@ -1,0 +1,108 @@
+package sipx
+
+import (
+	"mime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// compact are the short names of RFC 3261, section 7.3.3 and of the RFCs that
+// added one: Event and Allow-Events (RFC 6665, section 8.2.1), Supported,
+// Refer-To (RFC 3515), Referred-By (RFC 3892), Accept-Contact (RFC 3841),
+// Session-Expires (RFC 4028), Identity (RFC 8224).
+var compact = map[string]string{
+	"a": "Accept-Contact", "b": "Referred-By", "c": "Content-Type", "d": "Request-Disposition",
+	"e": "Content-Encoding", "f": "From", "i": "Call-ID", "j": "Reject-Contact", "k": "Supported",
+	"l": "Content-Length", "m": "Contact", "o": "Event", "r": "Refer-To", "s": "Subject", "t": "To",
+	"u": "Allow-Events", "v": "Via", "x": "Session-Expires", "y": "Identity",
+}
+
+// Canonical returns the one spelling of a header field name in which we
+// compare: long form, a capital after each hyphen, "Call-ID" and "CSeq" as RFC
+// 3261 writes them.
+func Canonical(name string) string {
+	low := strings.ToLower(name)
+	if long, ok := compact[low]; ok {
+		return long
+	}
+	switch low {
+	case "call-id":
+		return "Call-ID"
+	case "cseq":
+		return "CSeq"
+	case "mime-version":
+		return "MIME-Version"
+	}
+	b := []byte(low)
+	for i := range b {
+		if (i == 0 || b[i-1] == '-') && b[i] >= 'a' && b[i] <= 'z' {
+			b[i] -= 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// Headered is a request or a response.
+type Headered interface{ Headers() []sip.Header }
+
+// Values returns the values of a header field in either of its names; sipgo
+// finds compact forms of a few fields only.
+func Values(msg Headered, name string) []string {
+	var values []string
+	want := Canonical(name)
+	for _, h := range msg.Headers() {
+		if Canonical(h.Name()) == want {
+			values = append(values, h.Value())
+		}
+	}
+	return values
+}
+
+// Value returns the first value of a header field, "" for none.
+func Value(msg Headered, name string) string {
+	if v := Values(msg, name); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// Tokens returns the items of a field that is a list without parameters, such
+// as Require, Supported or Allow.
+func Tokens(msg Headered, name string) []string {
+	var items []string
+	for _, v := range Values(msg, name) {
+		for item := range strings.SplitSeq(v, ",") {
+			if item = strings.Trim(item, " \t"); item != "" {
+				items = append(items, item)
+			}
+		}
+	}
+	return items
+}
+
+// MediaType returns the Content-Type in lower case with its parameters; false
+// if there is none that can be read.
+func MediaType(msg Headered) (media string, params map[string]string, ok bool) {
+	media, params, err := mime.ParseMediaType(Value(msg, "Content-Type"))
+	return media, params, err == nil && strings.Contains(media, "/")
+}
+
+// Expires returns the Expires header field; false where it is missing or out
+// of range (RFC 3261, section 20.19).
+func Expires(msg Headered) (time.Duration, bool) {
+	n, err := strconv.ParseUint(Value(msg, "Expires"), 10, 32)
+	return time.Duration(n) * time.Second, err == nil
+}
+
+// Date returns the Date header field, which is in GMT or says nothing (RFC
+// 3261, section 20.17).
+func Date(msg Headered) (time.Time, bool) {
+	t, err := time.Parse("Mon, 02 Jan 2006 15:04:05 GMT", Value(msg, "Date"))
+	return t.UTC(), err == nil
+}
+
+// FormatDate returns t as a Date header field has it.
+func FormatDate(t time.Time) string { return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") }
