@@ -25,12 +25,15 @@ func Domain(s string) (string, error) {
 	if isPlain(s) {
 		return s, nil
 	}
-	a, err := idna.Lookup.ToASCII(s)
+	a, err := toASCII.ToASCII(s)
 	if err != nil || a == "" {
 		return "", fault.Wrap(fault.Malformed, err, "not a domain name")
 	}
 	return a, nil
 }
+
+// toASCII is the profile of lookups (RFC 5891, section 5), lengths checked.
+var toASCII = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(true), idna.VerifyDNSLength(true))
 
 // isPlain reports that s is made of lower-case letters, digits, hyphens and
 // dots only, and that no label could be an A-label that needs a check.

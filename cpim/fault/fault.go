@@ -21,7 +21,8 @@ const (
 	TooLarge                // over a size, ours or the far wire's
 	NoRoute                 // the domain is unknown or does not speak the protocol
 	Timeout                 // the far side did not answer in time
-	Busy                    // one of our limits; worth another try
+	Busy                    // one of our resources is used up; worth another try
+	Flood                   // the sender says more than it may in the time
 )
 
 var names = [...]string{
@@ -34,6 +35,7 @@ var names = [...]string{
 	NoRoute:     "no-route",
 	Timeout:     "timeout",
 	Busy:        "busy",
+	Flood:       "flood",
 }
 
 // Kinds is the number of kinds; tables that give each kind a face have this

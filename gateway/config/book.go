@@ -1,0 +1,99 @@
+package config
+
+import (
+	"strings"
+
+	"cpimgate/federation"
+)
+
+var _ federation.Book = (*Config)(nil)
+
+// Home implements [federation.Book].
+func (c *Config) Home(domain string) (federation.Home, bool) {
+	h, ok := c.book[domain]
+	return h, ok
+}
+
+// Homes implements [federation.Book]. The order is that of the names.
+func (c *Config) Homes() []federation.Home { return c.homes }
+
+// Stands implements [federation.Book].
+func (c *Config) Stands(w federation.Wire, domain string) bool {
+	if h, ok := c.book[domain]; ok {
+		return h.Users != w
+	}
+	if w == federation.XMPP {
+		_, ok := c.Behind(domain)
+		return ok
+	}
+	return false
+}
+
+// Behind returns the XMPP home whose gateway name domain is.
+func (c *Config) Behind(domain string) (federation.Home, bool) {
+	for _, h := range c.homes {
+		if h.Gateway != "" && h.Gateway == domain {
+			return h, true
+		}
+	}
+	return federation.Home{}, false
+}
+
+// Rules implements [federation.Book].
+func (c *Config) Rules(domain string) federation.Rules {
+	p := c.Peer(domain)
+	return federation.Rules{Allow: *p.Allow, Security: *p.Security, SIP: p.SIP, XMPP: p.XMPP, CAFile: p.CAFile}
+}
+
+// Peer returns what holds for a peer domain: each key from the most specific
+// entry that has it, else its default.
+func (c *Config) Peer(domain string) Peer {
+	p := Peer{}
+	p.inherit(c.Peers[domain])
+	for rest := domain; ; {
+		_, parent, ok := strings.Cut(rest, ".")
+		if !ok {
+			break
+		}
+		p.inherit(c.Peers["*."+parent])
+		rest = parent
+	}
+	p.inherit(c.Peers["*"])
+	p.inherit(&Peer{
+		Allow: new(true), Security: new(federation.Required),
+		PagerSize: new(1300), PagerType: new("normal"), BareJIDErrors: new("6xx"), Encrypted: new("refuse"),
+		XHTML: new(true), Reactions: new(true), SIPS: new(false),
+	})
+	return p
+}
+
+// inherit fills the keys that p lacks from q.
+func (p *Peer) inherit(q *Peer) {
+	if q == nil {
+		return
+	}
+	or(&p.Allow, q.Allow)
+	or(&p.Security, q.Security)
+	or(&p.PagerSize, q.PagerSize)
+	or(&p.PagerType, q.PagerType)
+	or(&p.BareJIDErrors, q.BareJIDErrors)
+	or(&p.Encrypted, q.Encrypted)
+	or(&p.XHTML, q.XHTML)
+	or(&p.Reactions, q.Reactions)
+	or(&p.SIPS, q.SIPS)
+	orText(&p.SIP, q.SIP)
+	orText(&p.XMPP, q.XMPP)
+	orText(&p.CAFile, q.CAFile)
+}
+
+func or[T any](p **T, q *T) {
+	if *p == nil {
+		*p = q
+	}
+}
+
+func orText(p *string, q string) {
+	if *p == "" {
+		*p = q
+	}
+}

@@ -1,0 +1,273 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+
+	"cpimgate/federation"
+)
+
+// Load reads and checks a file. The error is one *Error, or several joined,
+// each with its place.
+func Load(file string) (*Config, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, b)
+}
+
+// Parse is like Load for a file that was read already. Paths in it become
+// relative to the directory of file.
+func Parse(file string, b []byte) (*Config, error) {
+	c := defaults()
+	c.file = file
+	if err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(c); err != nil && err != io.EOF {
+		return nil, locate(file, err)
+	}
+	tree, err := parser.ParseBytes(b, 0)
+	if err != nil {
+		return nil, locate(file, err)
+	}
+	k := &checker{file: file, root: rootOf(tree)}
+	k.domains(c)
+	k.certificates(c)
+	k.peers(c)
+	k.rest(c)
+	if len(k.errs) > 0 {
+		return nil, errors.Join(k.errs...)
+	}
+	return c, nil
+}
+
+func rootOf(f *ast.File) ast.Node {
+	if len(f.Docs) == 0 {
+		return nil
+	}
+	return f.Docs[0].Body
+}
+
+// locate gives a decoder's error its place in the file.
+func locate(file string, err error) error {
+	if e, ok := errors.AsType[interface {
+		error
+		GetToken() *token.Token
+		GetMessage() string
+	}](err); ok && e.GetToken() != nil {
+		p := e.GetToken().Position
+		return &Error{file, p.Line, p.Column, e.GetMessage()}
+	}
+	return &Error{file, 1, 1, err.Error()}
+}
+
+// A checker collects all mistakes, so that one run shows them all.
+type checker struct {
+	file string
+	root ast.Node
+	errs []error
+}
+
+// at reports a mistake at the value under the keys of path, or at the deepest
+// key that is there.
+func (k *checker) at(path []string, format string, args ...any) {
+	line, column := 1, 1
+	n := k.root
+	for _, key := range path {
+		m, ok := n.(ast.MapNode)
+		if !ok {
+			break
+		}
+		n = nil
+		for it := m.MapRange(); it.Next(); {
+			if strings.Trim(it.Key().GetToken().Value, `"'`) == key {
+				p := it.Key().GetToken().Position
+				line, column = p.Line, p.Column
+				n = it.Value()
+			}
+		}
+	}
+	k.errs = append(k.errs, &Error{k.file, line, column, fmt.Sprintf(format, args...)})
+}
+
+func (k *checker) domains(c *Config) {
+	if len(c.Domains) == 0 {
+		k.at([]string{"domains"}, "domains: name at least one domain, such as example.com: {users: sip}")
+	}
+	c.book = map[string]federation.Home{}
+	for _, name := range slices.Sorted(maps.Keys(c.Domains)) {
+		path := []string{"domains", name}
+		d := c.Domains[name]
+		domain, err := federation.Domain(name)
+		if err != nil || net.ParseIP(name) != nil {
+			k.at(path, "%q is not a domain name", name)
+			continue
+		}
+		if d == nil {
+			k.at(path, "%s: say what its people use, users: sip or users: xmpp", name)
+			continue
+		}
+		home := federation.Home{Domain: domain, Server: d.Server}
+		if _, twice := c.book[domain]; twice {
+			k.at(path, "%s stands twice", domain)
+		}
+		switch d.Users {
+		case "sip":
+			home.Users = federation.SIP
+			k.sipURI(append(path, "server"), d.Server)
+			if d.Gateway != "" {
+				k.at(append(path, "gateway"), "gateway is for domains whose people use xmpp")
+			}
+		case "xmpp":
+			home.Users = federation.XMPP
+			k.hostPort(append(path, "server"), d.Server)
+			home.Gateway = k.domain(append(path, "gateway"), d.Gateway)
+			if d.Gateway == "" {
+				k.at(path, "%s: name the gateway under which SIP users appear, such as gateway: sip.%s", name, name)
+			}
+		default:
+			k.at(append(path, "users"), "users is sip or xmpp, not %q", d.Users)
+		}
+		c.book[domain] = home
+		c.homes = append(c.homes, home)
+	}
+	for _, h := range c.homes {
+		if _, is := c.book[h.Gateway]; is {
+			k.at([]string{"domains", h.Domain, "gateway"}, "gateway %s is a domain of its own here; choose another name", h.Gateway)
+		}
+	}
+}
+
+func (k *checker) certificates(c *Config) {
+	if len(c.TLS) == 0 {
+		k.at([]string{"tls"}, "tls: name our certificate, such as {cert: fullchain.pem, key: privkey.pem}")
+	}
+	for i := range c.TLS {
+		t := &c.TLS[i]
+		if t.Cert == "" || t.Key == "" {
+			k.at([]string{"tls"}, "tls needs both cert and key")
+		}
+		t.Cert, t.Key = k.path(c, []string{"tls", "cert"}, t.Cert), k.path(c, []string{"tls", "key"}, t.Key)
+	}
+}
+
+// path makes a file name absolute and checks that the file can be read.
+func (k *checker) path(c *Config, at []string, name string) string {
+	if name == "" {
+		return ""
+	}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(filepath.Dir(c.file), name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		k.at(at, "%v", err)
+		return name
+	}
+	f.Close()
+	return name
+}
+
+func (k *checker) peers(c *Config) {
+	for _, name := range slices.Sorted(maps.Keys(c.Peers)) {
+		path := []string{"peers", name}
+		p := c.Peers[name]
+		if p == nil {
+			k.at(path, "%s: the entry is empty", name)
+			continue
+		}
+		if name != "*" {
+			spelled := k.domain(path, strings.TrimPrefix(name, "*."))
+			if strings.HasPrefix(name, "*.") {
+				spelled = "*." + spelled
+			}
+			if spelled != name && spelled != "" {
+				delete(c.Peers, name)
+				c.Peers[spelled] = p
+			}
+		}
+		k.sipURI(append(path, "sip"), p.SIP)
+		k.hostPort(append(path, "xmpp"), p.XMPP)
+		p.CAFile = k.path(c, append(path, "ca_file"), p.CAFile)
+		if p.PagerSize != nil && (*p.PagerSize < 200 || *p.PagerSize > 200<<10) {
+			k.at(append(path, "pager_size"), "pager_size is 200 to 204800 bytes, not %d", *p.PagerSize)
+		}
+		k.oneOf(append(path, "pager_type"), p.PagerType, "normal", "chat")
+		k.oneOf(append(path, "bare_jid_errors"), p.BareJIDErrors, "6xx", "4xx")
+		k.oneOf(append(path, "encrypted"), p.Encrypted, "refuse", "fallback")
+	}
+}
+
+func (k *checker) rest(c *Config) {
+	for key, a := range map[string]*Address{
+		"sip": &c.Listen.SIP, "sips": &c.Listen.SIPS, "xmpp": &c.Listen.XMPP, "xmpps": &c.Listen.XMPPS, "admin": &c.Listen.Admin,
+	} {
+		if *a == "off" || *a == "" {
+			*a = ""
+			continue
+		}
+		if _, err := net.ResolveTCPAddr("tcp", string(*a)); err != nil {
+			k.at([]string{"listen", key}, "%s: want host:port, :port or off, not %q", key, *a)
+		}
+	}
+	if c.Listen.Name == "" {
+		c.Listen.Name, _ = os.Hostname()
+	}
+	c.Listen.Name = cmp.Or(k.domain([]string{"listen", "name"}, c.Listen.Name), "localhost")
+	for _, r := range c.DNS.Resolvers {
+		if _, err := netip.ParseAddrPort(r); err != nil {
+			k.at([]string{"dns", "resolvers"}, "resolvers: want address:port such as 127.0.0.1:53, not %q", r)
+		}
+	}
+	l := c.Limits
+	if l.PerSender <= 0 || l.PerPeer <= 0 || l.Message < 10_000 || l.Connections <= 0 || l.PerAddress <= 0 || l.Queue <= 0 || l.Idle <= 0 {
+		k.at([]string{"limits"}, "limits are more than zero, and message at least 10000 bytes (RFC 6120, section 13.12)")
+	}
+	k.oneOf([]string{"log", "format"}, &c.Log.Format, "text", "json")
+}
+
+func (k *checker) oneOf(path []string, v *string, words ...string) {
+	if v != nil && !slices.Contains(words, *v) {
+		k.at(path, "%s is %s, not %q", path[len(path)-1], strings.Join(words, " or "), *v)
+	}
+}
+
+func (k *checker) domain(path []string, s string) string {
+	if s == "" {
+		return ""
+	}
+	d, err := federation.Domain(s)
+	if err != nil {
+		k.at(path, "%q is not a domain name", s)
+	}
+	return d
+}
+
+func (k *checker) sipURI(path []string, s string) {
+	if s != "" && !strings.HasPrefix(s, "sip:") && !strings.HasPrefix(s, "sips:") {
+		k.at(path, "%s: want a SIP URI such as sip:proxy.example.com;transport=tls, not %q", path[len(path)-1], s)
+	}
+}
+
+func (k *checker) hostPort(path []string, s string) {
+	if s == "" {
+		return
+	}
+	if _, _, err := net.SplitHostPort(s); err != nil {
+		k.at(path, "%s: want host:port such as xmpp.example.net:5269, not %q", path[len(path)-1], s)
+	}
+}
