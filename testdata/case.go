@@ -47,9 +47,12 @@ type entry struct {
 	used       bool
 }
 
-// informational are keys of the SIMPLE format, and of expect.json, that explain
-// and say nothing that a test could compare.
-var informational = []string{"id", "rule", "source", "verified", "why", "note", "convention", "deviations"}
+// Keys of the head of the SIMPLE format, and of expect.json, that explain and
+// say nothing that a test could compare.
+var (
+	explainHead = []string{"id", "rule", "source", "verified", "why", "note", "convention"}
+	explainJSON = []string{"source", "deviations"}
+)
 
 // Text returns a section as it stands, with LF line ends.
 func (c *Case) Text(name string) string {
@@ -124,22 +127,28 @@ func (c *Case) Vary(lines ...string) bool {
 // source and deviations.
 func (c *Case) JSON(v any) {
 	c.t.Helper()
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(c.Text("expect.json")), &all); err != nil {
-		c.t.Fatalf("%s: %v", c.ID, err)
+	c.Text("expect.json")
+	if err := c.decode("expect.json", v); err != nil {
+		c.t.Fatalf("%s: expect.json: %v", c.ID, err)
 	}
-	for _, key := range informational {
+}
+
+// decode reads a JSON section without the keys that only explain.
+func (c *Case) decode(name string, v any) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(c.sections[c.index(name)].Text), &all); err != nil {
+		return err
+	}
+	for _, key := range explainJSON {
 		delete(all, key)
 	}
 	rest, err := json.Marshal(all)
 	if err != nil {
-		c.t.Fatalf("%s: %v", c.ID, err)
+		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(rest))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		c.t.Fatalf("%s: expect.json: %v", c.ID, err)
-	}
+	return d.Decode(v)
 }
 
 // read makes a case of an archive.
@@ -149,7 +158,7 @@ func read(id string, a *txtar.Archive) (*Case, error) {
 	switch {
 	case strings.HasPrefix(head, "id: "):
 		c.format, c.keys = simple, entries(head)
-		c.keys = slices.DeleteFunc(c.keys, func(e entry) bool { return slices.Contains(informational, e.key) })
+		c.keys = slices.DeleteFunc(c.keys, func(e entry) bool { return slices.Contains(explainHead, e.key) })
 	case strings.TrimSpace(head) != "":
 		c.format, c.Title = msrp, strings.TrimSpace(head)
 	}

@@ -62,11 +62,16 @@ func Updating() bool { return *update }
 // Save writes the scene back to its file, for a run with -update.
 func (s *Scene) Save(t *testing.T) {
 	t.Helper()
+	save(t, s.file, txtar.Format(s.archive()))
+}
+
+// archive is the inverse of scene.
+func (s *Scene) archive() *txtar.Archive {
 	a := &txtar.Archive{Comment: []byte(s.Title + "\n")}
 	for _, turn := range s.Turns {
 		a.Files = append(a.Files, txtar.File{Name: turn.Name, Data: []byte(turn.Text)})
 	}
-	save(t, s.file, txtar.Format(a))
+	return a
 }
 
 // Golden compares got with the file of that name below testdata, and rewrites
