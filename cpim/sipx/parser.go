@@ -33,6 +33,7 @@ var grammars = map[string]func(string) bool{
 	"Call-ID":      IsCallID,
 	"Content-Type": isMediaType,
 	"CSeq":         isCSeq,
+	"Contact":      func(s string) bool { return s == "*" || isAddress(s) }, // the last of a list
 }
 
 // lenient wraps a header parser so that it never fails.
@@ -40,13 +41,50 @@ func lenient(parse sip.HeaderParser, ok func(string) bool) sip.HeaderParser {
 	return func(name []byte, text string) (sip.Header, error) {
 		h, err := parse(name, text)
 		if err != nil && isComma(err) {
+			tidy(h)
 			return h, err // more values follow in this field
 		}
 		if err != nil || ok != nil && !ok(text) {
 			return &bad{sip.NewHeader(Canonical(string(name)), text)}, nil
 		}
+		tidy(h)
 		return h, nil
 	}
+}
+
+// tidy takes off the white space that RFC 3261 allows around "=" and ";" and
+// sipgo leaves in names and values.
+func tidy(h sip.Header) {
+	switch h := h.(type) {
+	case *sip.FromHeader:
+		trim(&h.Address, &h.Params)
+	case *sip.ToHeader:
+		trim(&h.Address, &h.Params)
+	case *sip.ContactHeader:
+		trim(&h.Address, &h.Params)
+	case *sip.ViaHeader:
+		if h.Transport == "" { // white space after the last "/"
+			h.Transport, h.Host, _ = strings.Cut(strings.TrimLeft(h.Host, " \t"), " ")
+		}
+		h.Host = strings.Trim(h.Host, " \t")
+		trim(nil, &h.Params)
+	case *sip.CSeqHeader:
+		h.MethodName = sip.RequestMethod(strings.Trim(string(h.MethodName), " \t"))
+	}
+}
+
+func trim(u *sip.Uri, params *sip.HeaderParams) {
+	if u != nil {
+		u.Host = strings.TrimRight(u.Host, " \t")
+	}
+	var kept sip.HeaderParams
+	for _, p := range *params {
+		p.K, p.V = strings.Trim(p.K, " \t"), strings.Trim(p.V, " \t")
+		if p.K != "" || p.V != "" {
+			kept = append(kept, p)
+		}
+	}
+	*params = kept
 }
 
 // isComma recognises sipgo's private signal that one value of a list has been
