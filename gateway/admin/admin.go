@@ -1,0 +1,138 @@
+// Package admin is what an operator watches: health and metrics over HTTP, on
+// loopback unless configured otherwise. It shows counts and domains, never a
+// message or a user.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// A Status is what the gateway knows about itself. Its methods may be called
+// from any goroutine.
+type Status interface {
+	// Healthy returns nil when all listeners are open and messages are taken.
+	Healthy() error
+
+	// Load returns conversations in memory and events that wait.
+	Load() (conversations, events int)
+
+	// Peers returns the number of connections by wire and direction.
+	Peers() map[PeerKind]int
+
+	// Expiry returns when each of our certificates ends, by its first name.
+	Expiry() map[string]time.Time
+}
+
+// A PeerKind is a class of connections.
+type PeerKind struct{ Wire, Direction string }
+
+// A Server answers /healthz and /metrics.
+type Server struct {
+	status   Status
+	registry *prometheus.Registry
+	ended    *prometheus.CounterVec
+	ignored  *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+}
+
+// New returns a server that has counted nothing.
+func New(status Status) *Server {
+	s := &Server{
+		status:   status,
+		registry: prometheus.NewRegistry(),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cpimgate_messages_total",
+			Help: "Messages that came to their end, by direction and outcome.",
+		}, []string{"way", "outcome"}),
+		ignored: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cpimgate_ignored_total",
+			Help: "Events that needed no answer, by reason.",
+		}, []string{"why"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cpimgate_refused_total",
+			Help: "Requests and stanzas refused at the entrance, by wire and kind of failure.",
+		}, []string{"wire", "kind"}),
+	}
+	s.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		s.ended, s.ignored, s.refused, &live{status},
+	)
+	return s
+}
+
+// Ended counts a message that came to its end.
+func (s *Server) Ended(way, outcome string) { s.ended.WithLabelValues(way, outcome).Inc() }
+
+// Ignored counts an event that was answered with silence.
+func (s *Server) Ignored(why string) { s.ignored.WithLabelValues(why).Inc() }
+
+// Refused counts what the entrance did not let in.
+func (s *Server) Refused(wire, kind string) { s.refused.WithLabelValues(wire, kind).Inc() }
+
+// Run serves l until ctx is done.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	srv := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	if err := s.status.Healthy(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// live is read anew at each scrape.
+type live struct{ status Status }
+
+var (
+	conversations = prometheus.NewDesc("cpimgate_conversations", "Conversations in memory.", nil, nil)
+	events        = prometheus.NewDesc("cpimgate_events_waiting", "Events that wait for a shard.", nil, nil)
+	connections   = prometheus.NewDesc("cpimgate_connections", "Connections to peers.", []string{"wire", "direction"}, nil)
+	expiry        = prometheus.NewDesc("cpimgate_certificate_expiry_seconds", "When each of our certificates ends, in Unix time.", []string{"name"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (l *live) Describe(c chan<- *prometheus.Desc) {
+	c <- conversations
+	c <- events
+	c <- connections
+	c <- expiry
+}
+
+// Collect implements prometheus.Collector.
+func (l *live) Collect(c chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	machines, waiting := l.status.Load()
+	gauge(conversations, float64(machines))
+	gauge(events, float64(waiting))
+	for k, n := range l.status.Peers() {
+		gauge(connections, float64(n), k.Wire, k.Direction)
+	}
+	for name, at := range l.status.Expiry() {
+		gauge(expiry, float64(at.Unix()), name)
+	}
+}

@@ -1,0 +1,80 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+type status struct{ err error }
+
+func (s *status) Healthy() error          { return s.err }
+func (s *status) Load() (int, int)        { return 3, 7 }
+func (s *status) Peers() map[PeerKind]int { return map[PeerKind]int{{"XMPP", "in"}: 2} }
+func (s *status) Expiry() map[string]time.Time {
+	return map[string]time.Time{"gw.example": time.Unix(42, 0)}
+}
+
+func TestServer(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	st := &status{}
+	s := New(st)
+	s.Ended("sip-xmpp", "delivered")
+	s.Ignored("no body")
+	s.Refused("SIP", "forbidden")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx, l) }()
+
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func(path string) (int, string) {
+		r, err := client.Get("http://" + l.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.StatusCode, string(b)
+	}
+	if code, body := get("/healthz"); code != 200 || body != "ok\n" {
+		t.Errorf("healthz: %d %q", code, body)
+	}
+	_, body := get("/metrics")
+	for _, want := range []string{
+		`cpimgate_messages_total{outcome="delivered",way="sip-xmpp"} 1`,
+		`cpimgate_ignored_total{why="no body"} 1`,
+		`cpimgate_refused_total{kind="forbidden",wire="SIP"} 1`,
+		`cpimgate_conversations 3`, `cpimgate_events_waiting 7`,
+		`cpimgate_connections{direction="in",wire="XMPP"} 2`,
+		`cpimgate_certificate_expiry_seconds{name="gw.example"} 42`,
+	} {
+		if !strings.Contains(body, want+"\n") {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	if code, _ := get("/"); code != http.StatusNotFound {
+		t.Errorf("/: %d", code)
+	}
+	st.err = errors.New("listener sip is closed")
+	if code, body := get("/healthz"); code != 503 || !strings.Contains(body, "listener sip") {
+		t.Errorf("healthz of a sick one: %d %q", code, body)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
