@@ -6,6 +6,9 @@ import (
 	"unicode/utf8"
 )
 
+// Declaration opens a document.
+const Declaration = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+
 // String returns the element as a document of its own.
 func (e *Element) String() string { return string(e.Append(nil, "")) }
 
