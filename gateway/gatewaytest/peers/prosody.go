@@ -1,0 +1,130 @@
+package peers
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+// Password is every user's.
+const Password = "secret"
+
+// A ProsodyConfig says what kind of XMPP domain to run.
+type ProsodyConfig struct {
+	Domain string
+	Host   int      // last number of its address
+	Users  []string // localparts; each has [Password]
+
+	// SecureAuth accepts certificates only (SASL EXTERNAL, RFC 6120, section
+	// 13.8.2); else peers may show any certificate and prove themselves by
+	// dialback (XEP-0220). Dialback false and SecureAuth false would be no
+	// security at all, so there is no third choice.
+	SecureAuth bool
+
+	// Authority signs its certificate; nil is the net's.
+	Authority *CA
+}
+
+// A Prosody is a running XMPP server.
+type Prosody struct {
+	*Process
+
+	ProsodyConfig
+	Addr netip.Addr
+
+	net  *Net
+	path string // of its configuration
+}
+
+// prosodyConfig is the server's file. TLS is required on every stream; the
+// resolver is the system's, and may live on loopback.
+const prosodyConfig = `run_as_root = true
+pidfile = "%[1]s/prosody.pid"
+data_path = "%[1]s/data"
+log = { { levels = { min = "debug" }, to = "console" } }
+modules_enabled = { "roster", "saslauth", "tls", "disco", "ping", "version", "smacks", "s2s_bidi", %[2]s }
+interfaces = { "%[3]s" }
+c2s_direct_tls_ports = { 5223 }
+s2s_direct_tls_ports = { 5270 }
+authentication = "internal_plain"
+c2s_require_encryption = true
+s2s_require_encryption = true
+s2s_secure_auth = %[4]t
+ssl = { certificate = "%[5]s", key = "%[6]s", cafile = "%[7]s" }
+unbound = { resolvconf = "/etc/resolv.conf", hoststxt = false, options = { ["do-not-query-localhost:"] = "no" } }
+VirtualHost "%[8]s"
+`
+
+// StartProsody runs an XMPP server and returns when it takes connections from
+// servers. The zone must say where it is: _xmpp-client and _xmpp-server at
+// ports 5222 and 5269, _xmpps-server at 5270 where direct TLS is wanted.
+func (n *Net) StartProsody(c ProsodyConfig) *Prosody {
+	n.t.Helper()
+	p := &Prosody{ProsodyConfig: c, Addr: n.Addr(c.Host), net: n}
+	p.path = "prosody-" + c.Domain + "/prosody.cfg.lua"
+	p.configure()
+	for _, u := range c.Users {
+		n.write("prosody-"+c.Domain+"/data/"+luaName(c.Domain)+"/accounts/"+u+".dat",
+			fmt.Sprintf("return { [\"password\"] = %q };\n", Password))
+	}
+	p.Start()
+	return p
+}
+
+// Certify gives the server, when it starts next, a certificate by another
+// authority.
+func (p *Prosody) Certify(by *CA) {
+	p.Authority = by
+	p.configure()
+}
+
+func (p *Prosody) configure() {
+	ca := p.Authority
+	if ca == nil {
+		ca = p.net.CA
+	}
+	cert, key := ca.Issue(p.Domain)
+	modules := `"dialback"`
+	if p.SecureAuth {
+		modules = ""
+	}
+	dir := p.net.Dir + "/prosody-" + p.Domain
+	p.net.write(p.path, fmt.Sprintf(prosodyConfig, dir, modules, p.Addr, p.SecureAuth, cert, key, p.net.CA.File, p.Domain))
+	if err := os.MkdirAll(dir+"/data", 0o755); err != nil {
+		p.net.t.Fatal(err)
+	}
+}
+
+// Start runs the server again after Stop or Kill.
+func (p *Prosody) Start() {
+	p.net.t.Helper()
+	p.Process = p.net.start("prosody "+p.Domain, p.net.command("prosody", "-F", "--config", p.net.Dir+"/"+p.path))
+	for _, port := range []uint16{5222, 5269, 5270} {
+		p.until(fmt.Sprintf("port %d", port), func() error { return dial(netip.AddrPortFrom(p.Addr, port)) })
+	}
+}
+
+// dial reports whether somebody accepts connections there.
+func dial(at netip.AddrPort) error {
+	c, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(at))
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// luaName is how Prosody names a domain's directory: everything but letters
+// and digits as %xx.
+func luaName(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	return b.String()
+}
