@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -51,36 +52,42 @@ type Limits struct {
 // Documents are the limits for a document that came as a body.
 var Documents = Limits{Bytes: 64 << 10, Depth: 20, Attributes: 50, Children: 4000}
 
+// maxSpace bounds the name of a namespace. Each element that is written may
+// repeat it: without a bound a small document could become a very large one.
+const maxSpace = 512
+
 // Parse reads a document that is one element, with or without an XML
-// declaration. A byte order mark is allowed (XML 1.0, section 4.3.3).
+// declaration. A byte order mark is allowed (XML 1.0, section 4.3.3), and so is
+// white space before the declaration, which XML 1.0 does not allow.
 func Parse(b []byte, lim Limits) (*Element, error) {
 	if lim.Bytes > 0 && len(b) > lim.Bytes {
 		return nil, refuse(PolicyViolation, "over %d bytes", lim.Bytes)
 	}
-	r := NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\uFEFF"))), lim)
+	return NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\uFEFF"))), lim).only()
+}
+
+// ParseIn is like Parse where the default namespace is space: the way a stanza
+// stands on a stream. There is no byte order mark inside a stream.
+func ParseIn(b []byte, space string, lim Limits) (*Element, error) {
+	r := NewReader(bytes.NewReader(b), lim)
+	r.scopes = append(r.scopes, binding{"", space})
+	return r.only()
+}
+
+// only reads an element that nothing follows.
+func (r *Reader) only() (*Element, error) {
 	e, err := r.Next()
-	if err != nil {
-		if err == io.EOF {
-			err = refuse(NotWellFormed, "no element")
-		}
+	switch err {
+	case nil:
+	case io.EOF, io.ErrUnexpectedEOF:
+		return nil, refuse(NotWellFormed, "no whole element")
+	default:
 		return nil, err
 	}
 	if _, err := r.Next(); err != io.EOF {
 		return nil, refuse(NotWellFormed, "something follows the element")
 	}
 	return e, nil
-}
-
-// ParseIn is like Parse where the default namespace is space: the way a stanza
-// stands on a stream.
-func ParseIn(b []byte, space string, lim Limits) (*Element, error) {
-	r := NewReader(bytes.NewReader(b), lim)
-	r.scopes = append(r.scopes, binding{"", space})
-	e, err := r.Next()
-	if err == io.EOF {
-		err = refuse(NotWellFormed, "no element")
-	}
-	return e, err
 }
 
 // A Reader reads elements one after another: a stream's header with Open, then
@@ -91,7 +98,7 @@ type Reader struct {
 	lim    Limits
 	scopes []binding // innermost last
 	open   []string  // raw names of the elements that Open has left open
-	begun  bool      // something but white space was read
+	begun  bool      // an XML declaration or a start tag was read
 }
 
 type binding struct{ prefix, space string }
@@ -112,11 +119,37 @@ func NewReader(r io.Reader, lim Limits) *Reader {
 type counter struct {
 	r      io.ByteReader
 	n, max int
+	peeked bool // next was read and not yet returned
+	next   byte
 }
 
 var errTooLarge = errors.New("too large")
 
+// skipSpace starts the count anew at the next byte that is not white space.
+// White space keeps a connection alive for as long as it may be (RFC 6120,
+// section 4.6.1): it must not add up.
+func (c *counter) skipSpace() error {
+	c.n = 0
+	for {
+		b, err := c.r.ReadByte()
+		if err != nil {
+			return err
+		}
+		if !isSpace(b) {
+			c.peeked, c.next = true, b
+			return nil
+		}
+	}
+}
+
+func isSpace(b byte) bool { return b == ' ' || b == '\t' || b == '\r' || b == '\n' }
+
 func (c *counter) ReadByte() (byte, error) {
+	if c.peeked {
+		c.peeked = false
+		c.n++
+		return c.next, nil
+	}
 	if c.max > 0 && c.n >= c.max {
 		return 0, errTooLarge
 	}
@@ -181,7 +214,7 @@ func (r *Reader) Next() (*Element, error) {
 	for len(path) > 0 {
 		tok, err := r.token()
 		if err != nil {
-			return fail(r.unexpectedEOF(err))
+			return fail(unexpectedEOF(err))
 		}
 		at := path[len(path)-1]
 		switch tok := tok.(type) {
@@ -218,14 +251,13 @@ func (r *Reader) Next() (*Element, error) {
 
 // start skips white space and returns the next start tag, or io.EOF.
 func (r *Reader) start() (xml.StartElement, error) {
-	r.in.n = 0
+	if err := r.in.skipSpace(); err != nil {
+		return xml.StartElement{}, r.end(err)
+	}
 	for {
 		tok, err := r.token()
 		if err != nil {
-			if len(r.open) > 0 || r.begun && err != io.EOF {
-				err = r.unexpectedEOF(err)
-			}
-			return xml.StartElement{}, err
+			return xml.StartElement{}, r.end(err)
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
@@ -235,7 +267,7 @@ func (r *Reader) start() (xml.StartElement, error) {
 			if len(bytes.TrimLeft(tok, " \t\r\n")) > 0 {
 				return xml.StartElement{}, refuse(BadFormat, "text between elements")
 			}
-			r.in.n = 0 // white space keeps a connection alive (RFC 6120, section 4.6.1)
+			r.in.n = 0
 		case xml.EndElement:
 			if len(r.open) == 0 || rawName(tok.Name) != r.open[len(r.open)-1] {
 				return xml.StartElement{}, refuse(NotWellFormed, "end tag %q of nothing", rawName(tok.Name))
@@ -258,6 +290,7 @@ func (r *Reader) token() (xml.Token, error) {
 			if r.begun || tok.Target != "xml" {
 				return nil, refuse(RestrictedXML, "processing instruction")
 			}
+			r.begun = true
 			if enc := encodingOf(string(tok.Inst)); enc != "" && !strings.EqualFold(enc, "utf-8") {
 				return nil, refuse(UnsupportedEncoding, "encoding %q", enc)
 			}
@@ -299,7 +332,15 @@ func asRefusal(err error) error {
 	return err
 }
 
-func (r *Reader) unexpectedEOF(err error) error {
+// end says what the end of the input means between two elements.
+func (r *Reader) end(err error) error {
+	if len(r.open) > 0 {
+		return unexpectedEOF(err)
+	}
+	return err
+}
+
+func unexpectedEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
@@ -312,19 +353,16 @@ func (r *Reader) element(t xml.StartElement) (*Element, error) {
 		return nil, refuse(PolicyViolation, "over %d attributes", r.lim.Attributes)
 	}
 	for _, a := range t.Attr {
-		switch {
-		case a.Name.Space == "xmlns":
-			if a.Value == "" || a.Name.Local == "xmlns" || (a.Name.Local == "xml") != (a.Value == xmlNS) {
-				return nil, refuse(BadNamespacePrefix, "prefix %q declared as %q", a.Name.Local, a.Value)
-			}
-			r.scopes = append(r.scopes, binding{a.Name.Local, a.Value})
-		case a.Name.Space == "" && a.Name.Local == "xmlns":
-			r.scopes = append(r.scopes, binding{"", a.Value})
+		if err := r.declare(a); err != nil {
+			return nil, err
 		}
 	}
 	name, err := r.resolve(t.Name, true)
 	if err != nil {
 		return nil, err
+	}
+	if name.Space == xmlNS {
+		return nil, refuse(BadNamespacePrefix, "element in the namespace of xml")
 	}
 	e := &Element{Name: name}
 	for i, a := range t.Attr {
@@ -333,7 +371,7 @@ func (r *Reader) element(t xml.StartElement) (*Element, error) {
 				return nil, refuse(NotWellFormed, "attribute %q twice", rawName(a.Name))
 			}
 		}
-		if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
+		if declares(a.Name) {
 			continue
 		}
 		if !utf8.ValidString(a.Value) {
@@ -351,11 +389,36 @@ func (r *Reader) element(t xml.StartElement) (*Element, error) {
 	return e, nil
 }
 
+// declares reports whether an attribute is a namespace declaration.
+func declares(n xml.Name) bool {
+	return n.Space == "xmlns" || n.Space == "" && n.Local == "xmlns"
+}
+
+// declare takes a namespace declaration (Namespaces in XML 1.0, sections 2.2, 3
+// and 5).
+func (r *Reader) declare(a xml.Attr) error {
+	if !declares(a.Name) {
+		return nil
+	}
+	prefix := ""
+	if a.Name.Space == "xmlns" {
+		prefix = a.Name.Local
+	}
+	switch {
+	case len(a.Value) > maxSpace:
+		return refuse(PolicyViolation, "name of a namespace over %d bytes", maxSpace)
+	case prefix != "" && a.Value == "", prefix == "xmlns", a.Value == xmlnsNS, (prefix == "xml") != (a.Value == xmlNS):
+		return refuse(BadNamespacePrefix, "prefix %q declared as %q", prefix, a.Value)
+	}
+	r.scopes = append(r.scopes, binding{prefix, a.Value})
+	return nil
+}
+
 // resolve gives a raw name its namespace. Attributes without a prefix have
 // none (Namespaces in XML 1.0, section 6.2).
 func (r *Reader) resolve(n xml.Name, element bool) (xml.Name, error) {
-	if strings.Contains(n.Local, ":") {
-		return n, refuse(NotWellFormed, "two colons in a name")
+	if strings.Contains(n.Local, ":") || n.Space != "" && !startsName(n.Local) {
+		return n, refuse(NotWellFormed, "a prefix and no name")
 	}
 	switch {
 	case n.Space == "xml":
@@ -372,6 +435,13 @@ func (r *Reader) resolve(n xml.Name, element bool) (xml.Name, error) {
 		return n, nil
 	}
 	return n, refuse(BadNamespacePrefix, "undeclared prefix %q", n.Space)
+}
+
+// startsName reports whether a local name stands without its prefix, too: the
+// decoder looks at the whole only. Modifiers and marks do not start a name.
+func startsName(local string) bool {
+	r, _ := utf8.DecodeRuneInString(local)
+	return r == '_' || unicode.In(r, unicode.Lu, unicode.Ll, unicode.Lt, unicode.Lo, unicode.Nl)
 }
 
 func rawName(n xml.Name) string {

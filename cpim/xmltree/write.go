@@ -1,6 +1,8 @@
 package xmltree
 
 import (
+	"encoding/xml"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -31,10 +33,14 @@ func (e *Element) Append(dst []byte, space string) []byte {
 		case xmlNS:
 			dst = append(dst, "xml:"...)
 		default:
-			prefix := "ns" + strconv.Itoa(i)
-			dst = append(dst, "xmlns:"+prefix+"='"...)
-			dst = appendEscaped(dst, a.Name.Space, true)
-			dst = append(dst, "' "+prefix+":"...)
+			first := slices.IndexFunc(e.Attr, func(b xml.Attr) bool { return b.Name.Space == a.Name.Space })
+			prefix := "ns" + strconv.Itoa(first)
+			if first == i {
+				dst = append(dst, "xmlns:"+prefix+"='"...)
+				dst = appendEscaped(dst, a.Name.Space, true)
+				dst = append(dst, "' "...)
+			}
+			dst = append(dst, prefix+":"...)
 		}
 		dst = append(dst, a.Name.Local...)
 		dst = append(dst, "='"...)
