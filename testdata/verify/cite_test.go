@@ -71,13 +71,16 @@ func TestRFCSections(t *testing.T) {
 2.1 More
 2.3 after a hole
 
+   2.1.1. A numbered paragraph
+   2.9.1. After a hole
+
    Table 2: of things
 
 Appendix A. Grammar
 A.1.  Core
 4.  A hole before
 `
-	if got, want := rfcSections(text).String(), "1 2 2.1 A A.1 B table-2"; got != want {
+	if got, want := rfcSections(text).String(), "1 2 2.1 2.1.1 A A.1 B table-2"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -80,9 +80,11 @@ var (
 	xepFile = regexp.MustCompile(`^xep-(\d{4})\.xml$`)
 
 	// Headings start in the first column; in tables of contents they may be
-	// indented and end in dots and a page number.
+	// indented and end in dots and a page number. RFC 2779 numbers its
+	// paragraphs like sections.
 	rfcHeading  = regexp.MustCompile(`(?m)^(\d+(?:\.\d+)*|[A-Z](?:\.\d+)+)\.? +\S`)
 	rfcContents = regexp.MustCompile(`(?m)^ +(\d+(?:\.\d+)*|[A-Z](?:\.\d+)+)\.? +\S.*\. *\.[. ]*\d+$`)
+	rfcParas    = regexp.MustCompile(`(?m)^   (\d+(?:\.\d+){2,})\.? +[A-Z]`)
 	rfcAppendix = regexp.MustCompile(`(?mi)^ *appendix ([A-Z])(?:[.:]| -|$)`)
 	rfcTable    = regexp.MustCompile(`(?m)^ +Table (\d+)[:.]`)
 )
@@ -91,7 +93,7 @@ var (
 // a heading but does not continue the count is none.
 func rfcSections(text string) set {
 	found := set{}
-	for _, re := range []*regexp.Regexp{rfcHeading, rfcContents, rfcAppendix} {
+	for _, re := range []*regexp.Regexp{rfcHeading, rfcContents, rfcParas, rfcAppendix} {
 		for _, m := range re.FindAllStringSubmatch(text, -1) {
 			found[strings.ToUpper(m[1])] = true
 		}
