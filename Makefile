@@ -58,7 +58,7 @@ verify: go
 	@$(GO) build -o $(VERIFY) ./testdata/verify
 
 style: verify
-	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w $$unformatted"; exit 1; fi
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "want gofmt -w" $$unformatted; exit 1; fi
 	$(GO) vet $(PACKAGES)
 	$(GO) tool staticcheck $(PACKAGES)
 	$(VERIFY) static

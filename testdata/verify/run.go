@@ -149,12 +149,13 @@ func (r *run) short(pkg string) string {
 
 // isFrame reports that a line of output only repeats what an event says.
 func isFrame(line string) bool {
-	for _, p := range []string{"=== RUN", "=== PAUSE", "=== CONT", "=== NAME", "=== ATTR", "--- PASS"} {
-		if strings.HasPrefix(strings.TrimSpace(line), p) {
+	line = strings.TrimSpace(line)
+	for _, p := range []string{"=== RUN", "=== PAUSE", "=== CONT", "=== NAME", "=== ATTR", "--- PASS", "FAIL\t"} {
+		if strings.HasPrefix(line, p) {
 			return true
 		}
 	}
-	return false
+	return line == "FAIL" || line == "PASS"
 }
 
 // faults returns what makes a run bad although no test says so.

@@ -29,6 +29,9 @@ const mixed = `{"Action":"start","Package":"cpimgate/cpim"}
 {"Action":"fail","Package":"cpimgate/gateway/talk","Test":"TestB/bad","Elapsed":0}
 {"Action":"output","Package":"cpimgate/gateway/talk","Test":"TestB","Output":"--- FAIL: TestB (0.00s)\n"}
 {"Action":"fail","Package":"cpimgate/gateway/talk","Test":"TestB","Elapsed":0}
+{"Action":"output","Package":"cpimgate/gateway/talk","Output":"FAIL\n"}
+{"Action":"output","Package":"cpimgate/gateway/talk","Output":"exit status 1\n"}
+{"Action":"output","Package":"cpimgate/gateway/talk","Output":"FAIL\tcpimgate/gateway/talk\t0.2s\n"}
 {"Action":"fail","Package":"cpimgate/gateway/talk","Elapsed":0.2}
 {"ImportPath":"cpimgate/mapping [cpimgate/mapping.test]","Action":"build-output","Output":"mapping/x.go:1:1: undefined: y\n"}
 {"ImportPath":"cpimgate/mapping [cpimgate/mapping.test]","Action":"build-fail"}
@@ -60,6 +63,7 @@ func TestReport(t *testing.T) {
 		t.Error(err)
 	}
 	want := `FAIL  gateway/talk
+exit status 1
 --- FAIL: TestB (0.00s)
     b_test.go:2: said no
     --- FAIL: TestB/bad (0.00s)
