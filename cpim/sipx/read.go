@@ -106,3 +106,17 @@ func Date(msg Headered) (time.Time, bool) {
 
 // FormatDate returns t as a Date header field has it.
 func FormatDate(t time.Time) string { return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") }
+
+// Expand gives header fields in compact form their long name, where sipgo has
+// not done so: it knows the short names of the fields that it reads only.
+func Expand(msg Headered) {
+	fields := msg.Headers()
+	for i, h := range fields {
+		if len(h.Name()) != 1 {
+			continue
+		}
+		if name := Canonical(h.Name()); len(name) > 1 {
+			fields[i] = sip.NewHeader(name, h.Value())
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package trunk
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/cpim/sipx"
+	"cpimgate/federation"
+	"cpimgate/federation/locate"
+)
+
+// identity returns for which domains the sender of a request may speak
+// (decision D-72; RFC 5922, section 7.4): those of its certificate, the homes
+// whose server the certificate names, the domain for which we have dialled and
+// verified the connection; or, where its rules say plain-ok, the domain of
+// From, if the request comes from one of that domain's addresses. Whether the
+// request stays within them (From, P-Asserted-Identity) is the Handler's to
+// check.
+func (t *Trunk) identity(a *arrival) (federation.Peer, error) {
+	peer := federation.Peer{Addr: a.addr(), Via: a.via()}
+	if s := a.stream; s != nil && len(s.names) > 0 {
+		peer.Domains, peer.Proof = t.withHomes(s.names), federation.Certificate
+	}
+	domain := hostName(a.req.From().Address.Host)
+	if domain == "" || peer.SpeaksFor(domain) {
+		return t.proven(peer, domain)
+	}
+	if t.cfg.Book.Rules(domain).Security != federation.PlainOK {
+		return t.proven(peer, domain)
+	}
+	ok, err := t.livesAt(domain, peer.Addr.Addr())
+	switch {
+	case ok:
+		peer.Domains, peer.Proof = []string{domain}, federation.Address
+		return peer, nil
+	case peer.Proof != federation.Claimed:
+		return peer, nil
+	}
+	why := "Security of this domain is plain-ok, but none of its addresses in DNS or in the setting \"server\" or \"sip\" is yours"
+	return peer, t.forbid(why, err)
+}
+
+// proven lets a peer through that has proved anything.
+func (t *Trunk) proven(peer federation.Peer, domain string) (federation.Peer, error) {
+	switch {
+	case peer.Proof != federation.Claimed:
+		return peer, nil
+	case domain == "":
+		return peer, t.forbid("The domain of From is none", nil)
+	}
+	return peer, t.forbid("Setting \"security\" of this domain asks for TLS with a certificate of it, or must be plain-ok", nil)
+}
+
+func (t *Trunk) forbid(why string, err error) error {
+	return &sipx.Refusal{
+		Status: sip.StatusForbidden,
+		Fields: []sip.Header{sipx.Warning(399, t.cfg.Name, why)},
+		Err:    fault.Wrap(fault.Forbidden, err, "Not authorised for this domain"),
+	}
+}
+
+// withHomes adds the home domains whose server is one of the names.
+func (t *Trunk) withHomes(names []string) []string {
+	all := slices.Clone(names)
+	for _, home := range t.cfg.Book.Homes() {
+		if home.Users != federation.SIP || home.Server == "" || slices.Contains(all, home.Domain) {
+			continue
+		}
+		if u, err := sipx.ParseURI(home.Server); err == nil && slices.Contains(names, hostName(u.Host)) {
+			all = append(all, home.Domain)
+		}
+	}
+	return all
+}
+
+// livesAt reports whether a domain's SIP targets include the address. The
+// locator remembers its answers.
+func (t *Trunk) livesAt(domain string, ip netip.Addr) (bool, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
+	defer cancel()
+	targets, err := t.cfg.Locate.SIP(ctx, locate.SIPQuery{Host: domain})
+	return slices.ContainsFunc(targets, func(to federation.Target) bool { return to.Addr.Addr().Unmap() == ip }), err
+}

@@ -1,0 +1,263 @@
+package trunk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/cpim/sipx"
+	"cpimgate/federation"
+	"cpimgate/federation/locate"
+)
+
+// maxDatagram is the largest request that goes over UDP (RFC 3261, section
+// 18.1.1).
+const maxDatagram = 1300
+
+// Send sends a request to a domain and calls done once, on another goroutine,
+// with the final response or a fault: NoRoute, Timeout, Forbidden where TLS or
+// a certificate is refused, Busy over the limit of the domain's queue. It does
+// not block. The request is not to be changed afterwards.
+//
+// What is missing is added: Via, Max-Forwards, CSeq, Call-ID and a From tag.
+// The Request-URI's port and transport count if its host is the domain. All
+// targets have Config.Timeout together, or timeout where that is given.
+func (t *Trunk) Send(req *sip.Request, domain string, done func(*sip.Response, error), timeout ...time.Duration) {
+	limit := t.cfg.Timeout
+	if len(timeout) > 0 {
+		limit = timeout[0]
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := fault.E(fault.Busy, "shutting down")
+	if name, derr := federation.Domain(domain); derr != nil {
+		err = derr
+	} else if t.queued[name] >= t.cfg.Limits.Queue {
+		err = fault.E(fault.Busy, "too many requests to this domain")
+	} else if t.spawn(func() { t.exchange(req, name, limit, done) }) {
+		t.queued[name]++
+		return
+	}
+	go t.report(done, nil, err) // nobody waits: it runs the caller's own function
+}
+
+// exchange is the life of a request that we send. Run waits for it.
+func (t *Trunk) exchange(req *sip.Request, domain string, limit time.Duration, done func(*sip.Response, error)) {
+	ctx, cancel := context.WithTimeout(t.ctx, limit)
+	defer cancel()
+	res, err := t.route(ctx, req, domain)
+	t.mu.Lock()
+	if t.queued[domain]--; t.queued[domain] == 0 {
+		delete(t.queued, domain)
+	}
+	t.mu.Unlock()
+	t.report(done, res, err)
+}
+
+// report calls back, whatever the callback does.
+func (t *Trunk) report(done func(*sip.Response, error), res *sip.Response, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.log.Error("panic", "err", fmt.Sprint(r))
+		}
+	}()
+	done(res, err)
+}
+
+// route tries a domain's targets in order until one gives an answer that is
+// not 503 (RFC 3263, section 4.3).
+func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string) (*sip.Response, error) {
+	req = t.complete(req)
+	if err := sipx.CheckOutgoing(req); err != nil {
+		return nil, err
+	}
+	targets, err := t.cfg.Locate.SIP(ctx, query(req, domain))
+	if err != nil {
+		return nil, err
+	}
+	var busy *sip.Response
+	err = fault.E(fault.NoRoute, "no way to reach the domain")
+	for i, target := range targets {
+		share, cancel := shareOf(ctx, len(targets)-i)
+		res, aerr := t.try(share, req, target)
+		cancel()
+		if aerr == nil && res.StatusCode != sip.StatusServiceUnavailable {
+			return res, nil
+		}
+		if aerr != nil {
+			err = aerr
+			t.log.Info("target failed", "peer", domain, "target", target.String(), "err", aerr)
+		} else {
+			busy = res
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if busy != nil {
+		return busy, nil
+	}
+	return nil, err
+}
+
+// shareOf divides the time that is left among the targets that are left.
+func shareOf(ctx context.Context, targets int) (context.Context, context.CancelFunc) {
+	deadline, _ := ctx.Deadline() // set by exchange
+	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(targets))
+}
+
+// query asks for the Request-URI if it is the domain's, else for the domain.
+func query(req *sip.Request, domain string) locate.SIPQuery {
+	u := &req.Recipient
+	q := locate.SIPQuery{Host: domain, Secure: u.Scheme == "sips"}
+	if hostName(u.Host) == domain && (u.Scheme == "sip" || u.Scheme == "sips") {
+		q.Port = u.Port
+		q.Transport, _ = u.UriParams.Get("transport")
+	}
+	return q
+}
+
+// complete returns a copy with what every request must have (RFC 3261, section
+// 8.1.1).
+func (t *Trunk) complete(req *sip.Request) *sip.Request {
+	req = req.Clone()
+	if from := req.From(); from != nil && !from.Params.Has("tag") {
+		from.Params.Add("tag", sipx.NewTag())
+	}
+	if req.CallID() == nil {
+		id := sip.CallIDHeader(sipx.NewCallID())
+		req.AppendHeader(&id)
+	}
+	if req.CSeq() == nil {
+		req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: req.Method})
+	}
+	if req.MaxForwards() == nil {
+		hops := sip.MaxForwardsHeader(70)
+		req.AppendHeader(&hops)
+	}
+	if t.cfg.Agent != "" && len(req.GetHeaders("User-Agent")) == 0 {
+		req.AppendHeader(sip.NewHeader("User-Agent", t.cfg.Agent))
+	}
+	return req
+}
+
+// try sends a request to one target.
+func (t *Trunk) try(ctx context.Context, req *sip.Request, to federation.Target) (*sip.Response, error) {
+	if to.Transport != federation.UDP {
+		return t.tryStream(ctx, req, to)
+	}
+	p := t.socketFor(to.Addr.Addr())
+	out := t.stamp(req, federation.UDP)
+	if p == nil || len(out.String()) > maxDatagram {
+		over := to
+		over.Transport = federation.TCP
+		res, err := t.tryStream(ctx, req, over)
+		if err == nil || p == nil || fault.KindOf(err) != fault.Timeout || ctx.Err() != nil {
+			return res, err
+		}
+		// No TCP there: the RFC lets us fall back to UDP.
+	}
+	laddr, _ := p.LocalAddr().(*net.UDPAddr)
+	if laddr != nil {
+		out.Laddr = sip.Addr{IP: laddr.IP, Port: laddr.Port}
+	}
+	out.SetDestination(to.Addr.String())
+	return t.transact(ctx, out)
+}
+
+// tryStream sends over a connection to the target. If one that was in use
+// before breaks, the peer has probably closed it while it was idle, and a new
+// one is tried.
+func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.Target) (*sip.Response, error) {
+	from := ""
+	if h := req.From(); h != nil {
+		from = hostName(h.Address.Host)
+	}
+	for first := true; ; first = false {
+		s, used, err := t.connect(ctx, from, to)
+		if err != nil {
+			return nil, err
+		}
+		out := t.stamp(req, to.Transport)
+		out.SetDestination(s.addr.String())
+		res, err := t.transact(ctx, out)
+		if err == nil || !used || !first || !errors.Is(err, sip.ErrTransactionTransport) {
+			return res, err
+		}
+		_ = s.Close()
+	}
+}
+
+// stamp returns a copy with our Via for one attempt (RFC 3261, section
+// 18.1.1). TLS connections may be used by the peer too (RFC 5923, section
+// 8.1).
+func (t *Trunk) stamp(req *sip.Request, via federation.Transport) *sip.Request {
+	out := req.Clone()
+	network := strings.ToUpper(string(via))
+	hop := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: network, Host: t.cfg.Name, Port: t.port(via)}
+	hop.Params = sip.NewParams()
+	hop.Params.Add("branch", sipx.NewBranch())
+	switch via {
+	case federation.UDP:
+		hop.Params.Add("rport", "")
+	case federation.TLS:
+		hop.Params.Add("alias", "")
+	}
+	out.PrependHeader(hop)
+	out.SetTransport(network)
+	return out
+}
+
+// port returns where we listen for a transport.
+func (t *Trunk) port(via federation.Transport) int {
+	var addr net.Addr
+	switch {
+	case via == federation.UDP && len(t.udp) > 0:
+		addr = t.udp[0].LocalAddr()
+	case via == federation.TCP && len(t.cfg.TCP) > 0:
+		addr = t.cfg.TCP[0].Addr()
+	case via == federation.TLS && len(t.cfg.TLS) > 0:
+		addr = t.cfg.TLS[0].Addr()
+	default:
+		return sip.DefaultPort(string(via))
+	}
+	_, port, err := sip.ParseAddr(addr.String())
+	if err != nil || port == 0 {
+		return sip.DefaultPort(string(via))
+	}
+	return port
+}
+
+// transact runs one client transaction (RFC 3261, section 17.1) and returns
+// its final response.
+func (t *Trunk) transact(ctx context.Context, out *sip.Request) (*sip.Response, error) {
+	tx, err := t.txl.Request(ctx, out)
+	if err != nil {
+		return nil, fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")
+	}
+	defer tx.Terminate() // late copies of the response are of no use
+	for {
+		select {
+		case res := <-tx.Responses():
+			if res.IsProvisional() {
+				continue
+			}
+			if err := sipx.CheckResponse(res); err != nil {
+				t.log.Log(ctx, slog.LevelInfo, "response refused", "err", err)
+				return nil, fault.Wrap(fault.Timeout, err, "no usable answer from the peer's server")
+			}
+			return res, nil
+		case <-tx.Done():
+			return nil, fault.Wrap(fault.Timeout, tx.Err(), "no answer from the peer's server")
+		case <-ctx.Done():
+			return nil, fault.Wrap(fault.Timeout, ctx.Err(), "no answer from the peer's server")
+		}
+	}
+}

@@ -1,0 +1,341 @@
+// Package trunk carries SIP over UDP, TCP and TLS between us and other domains
+// (RFC 3261, sections 17 and 18; RFC 3263, section 4.3; RFC 3581; RFC 4320;
+// RFC 5922). Transactions are those of github.com/emiago/sipgo/sip; the
+// sockets are ours, for reasons that each file tells: connections are dialled
+// and verified per peer domain and never shared between two (RFC 5923, section
+// 9.3), every listener has limits and deadlines, and the requests of one
+// connection or address reach the [Handler] in the order in which they came.
+//
+// What a request must be before the Handler sees it: well-formed
+// ([sipx.CheckRequest]), from somebody who may speak for a domain (decision
+// D-72), of a method that the Handler takes, without extensions that we lack,
+// not merged and not out of hops. OPTIONS is answered here.
+//
+// What we do differently:
+//   - A response goes to the address that the request came from, or to the port
+//     of its Via at that address; "maddr" is not followed (RFC 3261, section
+//     18.2.2), because it lets a stranger aim our responses.
+//   - To a domain whose request gets no answer we give each target a share of
+//     the time that the request has, instead of 32 s (RFC 3261, section
+//     17.1.2.2): our own sender waits no longer than that.
+//   - A request that was lost with a connection which had been in use before is
+//     sent once more to the same target, over a new connection.
+package trunk
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/cpim/sipx"
+	"cpimgate/federation"
+	"cpimgate/federation/locate"
+	"cpimgate/federation/trust"
+)
+
+// A Config is what a [Trunk] is made of. Listeners are the trunk's from Run on:
+// it closes them.
+type Config struct {
+	Name   string          // host name in Via and Warning; the address of the first listener
+	Agent  string          // Server and User-Agent header fields; none
+	Book   federation.Book // homes and rules
+	Locate Locator
+	Trust  *trust.Store // needed for TLS in either direction
+
+	UDP []net.PacketConn
+	TCP []net.Listener
+	TLS []net.Listener // TCP listeners; the TLS is ours
+
+	Handler Handler
+	Methods []sip.RequestMethod                    // that the Handler takes; MESSAGE
+	Accept  []string                               // media types of bodies, "text/*" allowed; all
+	Dialog  func(callID, ours, theirs string) bool // knows the dialog of a request with a To tag; there are none
+
+	Limits  federation.Limits // Message 65535, Conns 2000, ConnsPerIP 100, Queue 2000, Handshake 10 s, Idle 10 min, Write 10 s, DialTimeout 5 s
+	Answer  time.Duration     // until a request that the Handler leaves unanswered is answered 504; 20 s
+	Timeout time.Duration     // of a request that we send, all targets together; 20 s
+	Drain   time.Duration     // that Run waits for answers after its context is done; 5 s
+
+	Trace federation.Trace
+	Log   *slog.Logger // slog.DiscardHandler
+}
+
+// A Locator finds the targets of a SIP URI, as [locate.Locator] does.
+type Locator interface {
+	SIP(ctx context.Context, q locate.SIPQuery) ([]federation.Target, error)
+}
+
+// A Handler takes the requests that have passed all checks.
+type Handler interface {
+	// ServeSIP must return soon: the next request of the same connection or
+	// address waits for it. The answer may come later, from any goroutine. An
+	// error is answered at once: with its status if it is a *[sipx.Refusal],
+	// else with 500. The context ends with the trunk.
+	ServeSIP(ctx context.Context, req *sip.Request, peer federation.Peer, tx Tx) error
+}
+
+// A Tx is a request that waits for its answer (RFC 3261, section 17.2).
+type Tx interface {
+	// ID names the transaction, for logs.
+	ID() string
+
+	// Answer sends a response, made by sip.NewResponseFromRequest or
+	// [Reply]. After the final one it is an error of kind Internal, after the
+	// end of the connection one of kind Timeout.
+	Answer(res *sip.Response) error
+
+	// Done is closed when the request is over: answered, or cancelled.
+	Done() <-chan struct{}
+}
+
+// A Trunk is the SIP side of the gateway.
+type Trunk struct {
+	cfg    Config
+	log    *slog.Logger
+	parser *sip.Parser
+	tpl    *sip.TransportLayer
+	txl    *sip.TransactionLayer
+	tcp    *handover
+	tls    *handover
+	udp    []*packets
+	ctx    context.Context // of Run
+	wg     sync.WaitGroup  // all that Run waits for
+	next   atomic.Uint64   // synthetic addresses
+
+	mu         sync.Mutex
+	running    bool
+	draining   bool               // no new requests
+	stopped    bool               // no new goroutines
+	unanswered int                // requests without their final answer
+	streams    map[string]*stream // by synthetic address
+	perIP      map[string]int     // accepted connections
+	accepted   int
+	links      map[linkKey]*link
+	queued     map[string]int      // requests under way, by domain
+	arrivals   map[string]*arrival // live server transactions, by sipgo's key
+	merged     map[string]string   // key of the live transaction, by what merged requests share
+	lines      map[string]*line    // order of requests, by connection or address
+	idle       chan struct{}       // closed when draining and no request is open
+}
+
+// New returns a trunk. It opens nothing: Run does.
+func New(cfg Config) *Trunk {
+	defaults(&cfg)
+	t := &Trunk{
+		cfg: cfg, log: cfg.Log.With("wire", "SIP"),
+		tcp: newHandover(), tls: newHandover(),
+		streams: make(map[string]*stream), perIP: make(map[string]int), links: make(map[linkKey]*link),
+		queued: make(map[string]int), arrivals: make(map[string]*arrival), merged: make(map[string]string),
+		lines: make(map[string]*line), idle: make(chan struct{}),
+	}
+	t.layers()
+	for _, pc := range cfg.UDP {
+		t.udp = append(t.udp, newPackets(t, pc))
+	}
+	return t
+}
+
+// setMTU is for sipgo's package variable: it refuses to write a datagram of
+// over 1300 octets, which a response may have and a request that found no TCP.
+var setMTU sync.Once
+
+// layers builds sipgo's two layers. Our hook is registered before the
+// transaction layer's, so it runs first and in the reader.
+func (t *Trunk) layers() {
+	setMTU.Do(func() { sip.UDPMTUSize = 1 << 16 })
+	log := slog.New(terse{t.log.Handler()})
+	noDial := func(net.Addr) net.Dialer { return net.Dialer{Control: refuseDial} }
+	t.parser = sipx.Parser(t.cfg.Limits.Message)
+	t.tpl = sip.NewTransportLayer(net.DefaultResolver, t.parser, nil,
+		sip.WithTransportLayerLogger(log),
+		sip.WithTransportLayerTransports(sip.TransportsConfig{
+			TCP: &sip.TransportTCP{DialerCreate: noDial},
+			TLS: &sip.TransportTLS{TransportTCP: &sip.TransportTCP{DialerCreate: noDial}},
+		}))
+	t.tpl.OnMessage(t.arrive)
+	t.txl = sip.NewTransactionLayer(t.tpl,
+		sip.WithTransactionLayerLogger(log),
+		sip.WithTransactionLayerTerminateOnConnClose(),
+		sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {})) // late or repeated
+	t.txl.OnRequest(t.request)
+}
+
+func defaults(cfg *Config) {
+	setDefault(&cfg.Limits.Message, 65535)
+	setDefault(&cfg.Limits.Conns, 2000)
+	setDefault(&cfg.Limits.ConnsPerIP, 100)
+	setDefault(&cfg.Limits.Queue, 2000)
+	setDefault(&cfg.Limits.Handshake, 10*time.Second)
+	setDefault(&cfg.Limits.Idle, 10*time.Minute)
+	setDefault(&cfg.Limits.Write, 10*time.Second)
+	setDefault(&cfg.Limits.DialTimeout, 5*time.Second)
+	setDefault(&cfg.Answer, 20*time.Second)
+	setDefault(&cfg.Timeout, 20*time.Second)
+	setDefault(&cfg.Drain, 5*time.Second)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Methods == nil {
+		cfg.Methods = []sip.RequestMethod{sip.MESSAGE}
+	}
+	if cfg.Name == "" {
+		cfg.Name = firstHost(*cfg)
+	}
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// firstHost returns the address of the first listener, for tests and small
+// set-ups.
+func firstHost(cfg Config) string {
+	var addr net.Addr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	switch {
+	case len(cfg.UDP) > 0:
+		addr = cfg.UDP[0].LocalAddr()
+	case len(cfg.TCP) > 0:
+		addr = cfg.TCP[0].Addr()
+	case len(cfg.TLS) > 0:
+		addr = cfg.TLS[0].Addr()
+	}
+	host, _, _ := net.SplitHostPort(addr.String())
+	return strings.Trim(host, "[]")
+}
+
+// Run serves the listeners until ctx is done. Then it takes no more requests,
+// waits a while for the answers to those that it has, answers the rest 503 and
+// closes everything. It may be called once.
+func (t *Trunk) Run(ctx context.Context) error {
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	t.mu.Lock()
+	if t.running {
+		t.mu.Unlock()
+		return fault.E(fault.Internal, "trunk runs already")
+	}
+	t.running, t.ctx = true, inner
+	t.mu.Unlock()
+
+	failed := make(chan error, len(t.cfg.TCP)+len(t.cfg.TLS)+len(t.udp))
+	for _, p := range t.udp {
+		t.wg.Go(func() { failed <- p.serve() })
+	}
+	t.wg.Go(func() { _ = t.tpl.ServeTCP(t.tcp) }) // ends with the hand-over
+	t.wg.Go(func() { _ = t.tpl.ServeTLS(t.tls) })
+	for _, l := range t.cfg.TCP {
+		t.wg.Go(func() { failed <- t.accept(l, false) })
+	}
+	for _, l := range t.cfg.TLS {
+		t.wg.Go(func() { failed <- t.accept(l, true) })
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	t.drain()
+	stop()
+	t.close()
+	t.wg.Wait()
+	return err
+}
+
+// drain stops accepting and waits for the Handler's answers.
+func (t *Trunk) drain() {
+	for _, l := range append(t.cfg.TCP[:len(t.cfg.TCP):len(t.cfg.TCP)], t.cfg.TLS...) {
+		_ = l.Close()
+	}
+	t.mu.Lock()
+	t.draining = true
+	t.calm()
+	t.mu.Unlock()
+	timer := time.NewTimer(t.cfg.Drain)
+	defer timer.Stop()
+	select {
+	case <-t.idle:
+	case <-timer.C:
+	}
+	for _, a := range t.waiting() {
+		a.refuse(sipx.Refuse(sip.StatusServiceUnavailable, fault.Busy, "Shutting down"))
+	}
+}
+
+// calm notes the end of the last request while we drain. The caller holds
+// t.mu.
+func (t *Trunk) calm() {
+	if !t.draining || t.unanswered > 0 {
+		return
+	}
+	select {
+	case <-t.idle:
+	default:
+		close(t.idle)
+	}
+}
+
+// spawn starts a goroutine that Run waits for, unless Run is about to return.
+// The caller holds t.mu.
+func (t *Trunk) spawn(f func()) bool {
+	if !t.running || t.stopped {
+		return false
+	}
+	t.wg.Go(f)
+	return true
+}
+
+// close ends every connection and transaction.
+func (t *Trunk) close() {
+	t.tcp.close()
+	t.tls.close()
+	t.txl.Close()
+	for _, p := range t.udp {
+		_ = p.Close()
+	}
+	t.mu.Lock()
+	t.stopped = true
+	var open []*stream
+	for _, s := range t.streams {
+		open = append(open, s)
+	}
+	t.mu.Unlock()
+	for _, s := range open {
+		_ = s.Close()
+	}
+	_ = t.tpl.Close() // nothing is left in it but addresses
+}
+
+// A Status is one connection, for the live page.
+type Status struct {
+	Domains  []string // proved, or dialled for
+	Addr     string
+	Via      federation.Transport
+	Dialled  bool
+	Since    time.Time
+	Requests int // of ours under way to the domain
+}
+
+// Peers returns the connections that are open now.
+func (t *Trunk) Peers() []Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []Status
+	for _, s := range t.streams {
+		st := Status{Domains: s.names, Addr: s.remote.String(), Via: s.via, Dialled: s.dialled, Since: s.since}
+		if s.dialled {
+			st.Requests = t.queued[s.domain]
+		}
+		list = append(list, st)
+	}
+	return list
+}
