@@ -1,0 +1,247 @@
+package s2s
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
+	"cpimgate/federation"
+)
+
+// Key returns the dialback key of a stream (XEP-0185, section 2): proof that
+// who sends it shares the secret with who is asked about it.
+func Key(secret []byte, receiving, originating, streamID string) string {
+	hashed := sha256.Sum256(secret)
+	mac := hmac.New(sha256.New, []byte(hex.EncodeToString(hashed[:])))
+	mac.Write([]byte(receiving + " " + originating + " " + streamID))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// A dbElement is one step of dialback (XEP-0220, section 2).
+type dbElement struct {
+	name      string // result, verify
+	from, to  string // in the spelling of federation.Domain
+	id        string // of the stream in question, in verify
+	typ       string // "", valid, invalid, error
+	condition string // of an error
+	key       string
+}
+
+// append writes the element. It has the prefix that the stream header has
+// declared: some accept no other (XEP-0220, section 2.4.1).
+func (d dbElement) append(dst []byte) []byte {
+	dst = append(dst, "<db:"+d.name...)
+	for _, a := range [...]struct{ name, value string }{
+		{"from", uLabels(d.from)}, {"to", uLabels(d.to)}, {"id", d.id}, {"type", d.typ},
+	} {
+		if a.value != "" {
+			dst = append(dst, " "+a.name+"='"+xmltree.Escape(a.value)+"'"...)
+		}
+	}
+	dst = append(dst, '>')
+	if d.condition != "" {
+		dst = xmltree.New(xep.NS, "error", xmltree.New(xep.NSStanzas, d.condition)).With("type", "cancel").Append(dst, xep.NS)
+	}
+	dst = append(dst, xmltree.Escape(d.key)...)
+	return append(dst, "</db:"+d.name+">"...)
+}
+
+// maxStray is how many elements that answer nothing we read while we wait.
+const maxStray = 32
+
+// dialback proves us to the peer as initiating server (XEP-0220, section
+// 2.1.1).
+func (o *outbound) dialback() error {
+	ask := dbElement{name: "result", from: o.from, to: o.to, key: Key(o.srv.secret, o.to, o.from, o.id)}
+	answer, err := o.ask(ask)
+	if err != nil {
+		return err
+	}
+	switch answer.Get("type") {
+	case "valid":
+		o.auth = "dialback"
+		return nil
+	case "invalid":
+		return fault.Wrap(fault.Internal, errors.New("dialback: the peer found our key invalid"), "the far server does not accept us")
+	}
+	return fault.Wrap(fault.Timeout, fmt.Errorf("dialback: %s", dialbackError(answer)), "the far server could not verify us")
+}
+
+// ask sends a request of dialback and waits for its answer: the same element
+// with the addresses swapped and a type. Anything else is dropped (XEP-0220,
+// section 3.1).
+func (o *outbound) ask(d dbElement) (*xmltree.Element, error) {
+	if _, err := o.write(d.append(nil)); err != nil {
+		return nil, err
+	}
+	for range maxStray {
+		e, err := o.next()
+		if err != nil {
+			return nil, noEOF(err)
+		}
+		if e.Name.Space != nsDialback {
+			return nil, refuse("unsupported-stanza-type", "%s during dialback", printable(e.Name.Local))
+		}
+		from, err1 := bareDomain(e.Get("from"))
+		to, err2 := bareDomain(e.Get("to"))
+		if err1 == nil && err2 == nil && e.Name.Local == d.name && from == d.to && to == d.from &&
+			e.Get("id") == d.id && isVerdict(e.Get("type")) {
+			return e, nil
+		}
+		o.log().Warn("unsolicited dialback dropped", "element", printable(e.Name.Local), "type", printable(e.Get("type")))
+	}
+	return nil, refuse("policy-violation", "no answer among %d elements", maxStray)
+}
+
+func isVerdict(s string) bool { return s == "valid" || s == "invalid" || s == "error" }
+
+// dialbackError names the condition of an answer of type error.
+func dialbackError(e *xmltree.Element) string {
+	if x := e.Child(xep.NS, "error"); x != nil {
+		for c := range x.Elements() {
+			return printable(c.Name.Local)
+		}
+	}
+	return "error without a condition"
+}
+
+// verify asks the authoritative server whether a key is its domain's (XEP-0220,
+// section 2.1.2): "valid", "invalid", or the condition of a dialback error
+// (section 2.5). It uses a connection of its own, never the one that carried
+// the key.
+func (s *Server) verify(ctx context.Context, k key, streamID, dialbackKey string) string {
+	out, err := s.dial(ctx, key{from: k.to, to: k.from}, asVerifier)
+	if err != nil {
+		s.cfg.Log.Info("dialback: authoritative server not reached", "peer", k.from, "err", err)
+		if fault.KindOf(err) == fault.NoRoute {
+			return "remote-server-not-found"
+		}
+		return "remote-connection-failed"
+	}
+	drop := context.AfterFunc(ctx, func() { out.hurry() })
+	defer drop()
+	timer := time.AfterFunc(s.lim.Handshake, func() { out.nc.Close() })
+	defer timer.Stop()
+	answer, err := out.ask(dbElement{name: "verify", from: k.to, to: k.from, id: streamID, key: dialbackKey})
+	if err == nil {
+		out.finish()
+	}
+	out.shut(err)
+	switch {
+	case err != nil:
+		s.cfg.Log.Info("dialback: no answer from the authoritative server", "peer", k.from, "err", err)
+		return "remote-server-timeout"
+	case answer.Get("type") == "error":
+		return "remote-server-not-found"
+	}
+	return answer.Get("type")
+}
+
+// dialback takes a request of the peer, as receiving server for "result", as
+// authoritative one for "verify". A type makes it an answer, and nothing was
+// asked on this stream (XEP-0220, section 3.1; XEP-0288, section 4).
+func (in *inbound) dialback(e *xmltree.Element) error {
+	from, err1 := bareDomain(e.Get("from"))
+	to, err2 := bareDomain(e.Get("to"))
+	d := dbElement{name: e.Name.Local, from: to, to: from, id: e.Get("id"), typ: "error"}
+	if _, typed := e.Lookup(xml.Name{Local: "type"}); typed {
+		in.log().Warn("unsolicited dialback dropped", "element", printable(d.name), "type", printable(e.Get("type")))
+		return nil
+	}
+	switch {
+	case err1 != nil || err2 != nil:
+		return refuse("improper-addressing", "dialback without addresses")
+	case d.name != "result" && d.name != "verify":
+		return refuse("unsupported-stanza-type", "%s", printable(d.name))
+	case !in.srv.cfg.Book.Stands(federation.XMPP, to):
+		d.condition = "item-not-found"
+	case in.tls == nil && in.srv.cfg.Book.Rules(from).Security != federation.PlainOK:
+		d.condition = "policy-violation"
+	case d.name == "verify":
+		in.answered = true
+		d.typ = "invalid"
+		if hmac.Equal([]byte(strings.TrimSpace(e.Text())), []byte(Key(in.srv.secret, from, to, d.id))) {
+			d.typ = "valid"
+		}
+	default:
+		d.id = ""
+		return in.result(key{from, to}, strings.TrimSpace(e.Text()))
+	}
+	_, err := in.write(d.append(nil))
+	return err
+}
+
+// maxPairs is how many pairs of domains one stream may ask for.
+const maxPairs = 64
+
+// result decides about a pair that the peer asks for: by its certificate, else
+// by a call back where the peer's rules allow that (decision D-73).
+func (in *inbound) result(k key, dialbackKey string) error {
+	rules := in.srv.cfg.Book.Rules(k.from)
+	verdict := ""
+	switch {
+	case !rules.Allow, in.srv.cfg.Book.Stands(federation.XMPP, k.from):
+		verdict = "policy-violation"
+	case in.tls != nil && in.srv.cfg.Trust.Verify(federation.XMPP, *in.tls, k.from) == nil:
+		in.authorise(k, federation.Certificate)
+		verdict = "valid"
+	case rules.Security == federation.Required:
+		verdict = "not-authorized"
+	case !in.asks(k):
+		verdict = "resource-constraint"
+	default:
+		id, ctx := in.id, in.ctx
+		in.checks.Go(func() {
+			verdict := in.srv.verify(ctx, k, id, dialbackKey)
+			if err := in.answer(k, verdict); err != nil {
+				in.fail(err)
+			}
+		})
+		return nil
+	}
+	return in.answer(k, verdict)
+}
+
+// answer tells the peer what became of a pair. A peer whose only key is invalid
+// loses the stream (XEP-0220, section 2.2.1), and so does one that has nothing
+// to offer but dialback where that is not enough.
+func (in *inbound) answer(k key, verdict string) error {
+	d := dbElement{name: "result", from: k.to, to: k.from, typ: "error", condition: verdict}
+	var last error
+	switch verdict {
+	case "valid":
+		if in.asked(k) {
+			in.authorise(k, federation.Dialback)
+		}
+		d.typ, d.condition = "valid", ""
+	case "invalid":
+		d.condition = "forbidden"
+		in.asked(k)
+		if !in.authorised() {
+			d.typ, d.condition = "invalid", ""
+			last = refuse("not-authorized", "dialback failed")
+		}
+	case "not-authorized":
+		if !in.authorised() {
+			last = refuse("policy-violation", "a certificate is needed here")
+		}
+	default:
+		in.asked(k)
+	}
+	if d.typ != "valid" {
+		in.log().Warn("dialback refused", "peer", k.from, "to", k.to, "verdict", verdict)
+	}
+	if _, err := in.write(d.append(nil)); err != nil {
+		return err
+	}
+	return last
+}

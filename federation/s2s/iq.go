@@ -1,0 +1,88 @@
+package s2s
+
+import (
+	"slices"
+
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
+)
+
+// The namespaces of the requests that a domain of ours answers.
+const (
+	nsInfo    = "http://jabber.org/protocol/disco#info"
+	nsItems   = "http://jabber.org/protocol/disco#items"
+	nsVersion = "jabber:iq:version"
+	nsPing    = "urn:xmpp:ping"
+)
+
+// features are what disco#info of a domain lists: what iq answers.
+var features = []string{nsInfo, nsItems, nsVersion, nsPing}
+
+// iq answers a request, or returns nil for what must not be answered (RFC 6120,
+// section 8.2.3). We serve a few requests to our domains; all others, and all
+// to users, find no service: that says nothing about who exists (RFC 6121,
+// section 8.5).
+func (s *Server) iq(e *xmltree.Element, h xep.Header) *xmltree.Element {
+	switch h.Type {
+	case "result", "error":
+		return nil // we have asked nothing
+	case "get", "set":
+	default:
+		return xep.ErrorStanza(h, &xep.Error{Condition: "bad-request", Type: "modify"})
+	}
+	payload := slices.Collect(e.Elements())
+	if len(payload) != 1 {
+		return xep.ErrorStanza(h, &xep.Error{Condition: "bad-request", Type: "modify"})
+	}
+	if toDomain := h.To.Equal(h.To.Domain()); toDomain && h.Type == "get" {
+		answer, known, condition := s.domain(payload[0])
+		if condition != "" {
+			return xep.ErrorStanza(h, &xep.Error{Condition: condition, Type: "cancel"})
+		}
+		if known {
+			return result(e, answer)
+		}
+	}
+	return xep.ErrorStanza(h, &xep.Error{Condition: "service-unavailable", Type: "cancel"})
+}
+
+// domain answers a get to a domain of ours; nil is an empty result.
+func (s *Server) domain(ask *xmltree.Element) (answer *xmltree.Element, known bool, condition string) {
+	node := ask.Get("node")
+	switch {
+	case ask.Is(nsPing, "ping"): // XEP-0199, section 4.1
+		return nil, true, ""
+	case ask.Is(nsInfo, "query") && node != "": // XEP-0030, section 3.2
+		return nil, false, "item-not-found"
+	case ask.Is(nsInfo, "query"):
+		return s.info(), true, ""
+	case ask.Is(nsItems, "query"): // nothing, which is no error: XEP-0030, section 4.1
+		return xmltree.New(nsItems, "query").With("node", node), true, ""
+	case ask.Is(nsVersion, "query"): // XEP-0092, section 3
+		q := xmltree.New(nsVersion, "query", xmltree.New(nsVersion, "name", xmltree.Text(s.cfg.Name)))
+		return q.Add(xmltree.New(nsVersion, "version", xmltree.Text(s.cfg.Version))), true, ""
+	}
+	return nil, false, ""
+}
+
+// info is a domain's disco#info (XEP-0030, section 3.1): a gateway to SIMPLE
+// that routes as a server does.
+func (s *Server) info() *xmltree.Element {
+	q := xmltree.New(nsInfo, "query",
+		xmltree.New(nsInfo, "identity").With("category", "gateway").With("type", "simple").With("name", s.cfg.Name),
+		xmltree.New(nsInfo, "identity").With("category", "server").With("type", "im").With("name", s.cfg.Name))
+	for _, f := range features {
+		q.Add(xmltree.New(nsInfo, "feature").With("var", f))
+	}
+	return q
+}
+
+// result is the answer to a request (RFC 6120, section 8.2.3).
+func result(e, payload *xmltree.Element) *xmltree.Element {
+	r := xmltree.New(xep.NS, "iq").With("from", e.Get("to")).With("to", e.Get("from")).With("type", "result")
+	r.With("id", e.Get("id"))
+	if payload != nil {
+		r.Add(payload)
+	}
+	return r
+}

@@ -1,0 +1,128 @@
+package s2s
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/net/idna"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
+	"cpimgate/federation"
+)
+
+// The namespaces of a stream and its negotiation.
+const (
+	nsStream   = "http://etherx.jabber.org/streams"
+	nsErrors   = "urn:ietf:params:xml:ns:xmpp-streams"
+	nsTLS      = "urn:ietf:params:xml:ns:xmpp-tls"
+	nsSASL     = "urn:ietf:params:xml:ns:xmpp-sasl"
+	nsDialback = "jabber:server:dialback"
+	nsFeature  = "urn:xmpp:features:dialback"
+)
+
+// endTag closes a stream (RFC 6120, section 4.4).
+const endTag = "</stream:stream>"
+
+// A streamError ends a stream (RFC 6120, section 4.9).
+type streamError struct {
+	condition string
+	text      string // for the operator at the other end, or from there
+	host      string // content of see-other-host
+	theirs    bool
+}
+
+func refuse(condition, format string, args ...any) error {
+	return &streamError{condition: condition, text: fmt.Sprintf(format, args...)}
+}
+
+// Error returns condition and text, and whose error it is.
+func (e *streamError) Error() string {
+	s := "stream error " + e.condition
+	if e.theirs {
+		s = "peer's " + s
+	}
+	if e.text != "" {
+		s += ": " + e.text
+	}
+	return s
+}
+
+// append writes the error and the end of the stream.
+func (e *streamError) append(dst []byte) []byte {
+	dst = append(dst, "<stream:error>"...)
+	dst = xmltree.New(nsErrors, e.condition).Append(dst, xep.NS)
+	if e.text != "" {
+		dst = xmltree.New(nsErrors, "text", xmltree.Text(e.text)).WithLang("en").Append(dst, xep.NS)
+	}
+	return append(dst, "</stream:error>"+endTag...)
+}
+
+// readStreamError reads what a peer says. Its text is for the log only
+// (RFC 6120, section 4.9.2).
+func readStreamError(e *xmltree.Element) error {
+	out := &streamError{condition: "undefined-condition", theirs: true}
+	for c := range e.Elements() {
+		switch {
+		case c.Name.Space != nsErrors:
+		case c.Name.Local == "text":
+			out.text = printable(c.Text())
+		case c.Name.Local == "see-other-host":
+			out.condition, out.host = c.Name.Local, strings.TrimSpace(c.Text())
+		default:
+			out.condition = printable(c.Name.Local)
+		}
+	}
+	return out
+}
+
+// printable shortens what a peer wrote so that it fits into a log line.
+func printable(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 200 {
+		s = strings.ToValidUTF8(s[:200], "") + "..."
+	}
+	return s
+}
+
+// header is a stream's start tag (RFC 6120, section 4.7; XEP-0220, section
+// 2.4.1). An id of "" makes it an initial one.
+func header(from, to, id, version string) []byte {
+	b := []byte("<?xml version='1.0'?><stream:stream xmlns='" + xep.NS + "' xmlns:stream='" + nsStream + "' xmlns:db='" + nsDialback + "'")
+	for _, a := range [...]struct{ name, value string }{
+		{"from", uLabels(from)}, {"to", uLabels(to)}, {"id", id}, {"version", version},
+	} {
+		if a.value != "" {
+			b = append(b, " "+a.name+"='"+xmltree.Escape(a.value)+"'"...)
+		}
+	}
+	return append(b, " xml:lang='en'>"...)
+}
+
+// uLabels returns a domain as XMPP addresses spell it, in U-labels (RFC 7622,
+// section 3.2.1).
+func uLabels(domain string) string {
+	if u, err := idna.ToUnicode(domain); err == nil {
+		return u
+	}
+	return domain
+}
+
+// domainOf returns the domain of an address (RFC 7622, section 3.1).
+func domainOf(address string) (string, error) {
+	address, _, _ = strings.Cut(address, "/")
+	if _, after, ok := strings.Cut(address, "@"); ok {
+		address = after
+	}
+	return federation.Domain(address)
+}
+
+// bareDomain returns the domain that an attribute of a stream header or of
+// dialback names: an address without local part and resource.
+func bareDomain(s string) (string, error) {
+	if strings.ContainsAny(s, "@/") {
+		return "", fault.E(fault.Malformed, "not a domain name")
+	}
+	return federation.Domain(s)
+}

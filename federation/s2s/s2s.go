@@ -1,0 +1,302 @@
+// Package s2s carries stanzas between servers: XML streams in and out
+// (RFC 6120) with STARTTLS or direct TLS (XEP-0368), SASL EXTERNAL (XEP-0178)
+// and Server Dialback in its three roles (XEP-0220, keys by XEP-0185). It
+// knows who is at the other end and how that was proved, never what a stanza
+// means.
+//
+// A stream is used in one direction (RFC 6120, section 4.5): what we send goes
+// over streams that we open, one for each pair of a domain of ours and a
+// domain of theirs; what comes in on streams that peers open is handed to the
+// [Handler] in the order of the stream.
+//
+// What we do differently:
+//   - A header without "to" is refused, where RFC 6120, section 4.7.2 asks for
+//     leniency: with several domains there is nothing to guess.
+//   - A db:result whose sender the peer's certificate proves is answered
+//     "valid" without a call back (XEP-0220, section 1, last paragraph).
+//   - After a lost stream we reconnect within a second, not within a minute
+//     (RFC 6120, section 3.3): people wait for the answer to their message.
+//   - Stream management, bidirectional streams and components are not here
+//     yet; nothing is [federation.Acknowledged].
+package s2s
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
+	"cpimgate/federation"
+	"cpimgate/federation/trust"
+)
+
+// A Handler takes the messages and presence of peers. It is called in order for
+// each stream, on the stream's goroutine, and must not block for long: while
+// it does, the peer waits.
+type Handler interface {
+	ServeStanza(ctx context.Context, e *xmltree.Element, peer federation.Peer)
+}
+
+// A Locator says where streams to a domain go, as a *locate.Locator does.
+type Locator interface {
+	XMPP(ctx context.Context, domain string) ([]federation.Target, error)
+}
+
+// A Config is what a [Server] is made of. Book, Locate, Trust and Handler are
+// needed.
+type Config struct {
+	Name    string // of the software, for jabber:iq:version and disco#info
+	Version string
+
+	Book    federation.Book
+	Locate  Locator
+	Trust   *trust.Store
+	Handler Handler
+
+	StartTLS []net.Listener // streams that begin in the clear, port 5269
+	Direct   []net.Listener // streams that begin with TLS (XEP-0368)
+
+	Limits federation.Limits // zero fields: see Limits
+	Secret []byte            // of our dialback keys; nil: random, good for one process
+	Trace  federation.Trace
+	Log    *slog.Logger // one line for each change of a peer's state; slog.DiscardHandler
+
+	// Dial opens the connections to peers; nil is a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Limits returns l with the package's defaults where it is zero.
+func Limits(l federation.Limits) federation.Limits {
+	return federation.Limits{
+		Message:     cmp.Or(l.Message, 256<<10),
+		Conns:       cmp.Or(l.Conns, 10_000),
+		ConnsPerIP:  cmp.Or(l.ConnsPerIP, 100),
+		Depth:       cmp.Or(l.Depth, 50),
+		Attributes:  cmp.Or(l.Attributes, 50),
+		Children:    cmp.Or(l.Children, 4000),
+		Queue:       cmp.Or(l.Queue, 1000),
+		Handshake:   cmp.Or(l.Handshake, 15*time.Second),
+		Idle:        cmp.Or(l.Idle, 30*time.Minute),
+		Write:       cmp.Or(l.Write, 10*time.Second),
+		DialTimeout: cmp.Or(l.DialTimeout, 5*time.Second),
+	}
+}
+
+// A key names a pair of domains: stanzas go from the one to the other.
+type key struct{ from, to string }
+
+// A Server holds all streams. It is safe for use by many goroutines.
+type Server struct {
+	cfg    Config
+	lim    federation.Limits
+	secret []byte
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run; nil before and after
+	tasks   sync.WaitGroup  // pairs, streams and late answers; Run waits for it
+	pairs   map[key]*pair   // what we send
+	streams map[key]*inbound
+	conns   map[string]int // accepted connections by address, and in all under ""
+}
+
+// New returns a Server that does nothing before [Server.Run].
+func New(cfg Config) *Server {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{KeepAliveConfig: alive}).DialContext
+	}
+	if cfg.Secret == nil {
+		cfg.Secret = []byte(rand.Text())
+	}
+	return &Server{
+		cfg:     cfg,
+		lim:     Limits(cfg.Limits),
+		secret:  cfg.Secret,
+		pairs:   map[key]*pair{},
+		streams: map[key]*inbound{},
+		conns:   map[string]int{},
+	}
+}
+
+// alive finds out about connections whose other end is gone (RFC 6120, section
+// 4.6.1).
+var alive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
+
+// Run accepts streams and sends what [Server.Send] is given, until ctx is done
+// or a listener fails. Then it closes all streams, and returns when everything has ended. It closes
+// the listeners. A Server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	outer := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.mu.Lock()
+	s.ctx = ctx
+	s.mu.Unlock()
+	var accepting sync.WaitGroup
+	accept := func(l net.Listener, via federation.Transport) {
+		accepting.Go(func() {
+			if err := s.accept(ctx, l, via); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	for _, l := range s.cfg.StartTLS {
+		accept(l, federation.TCP)
+	}
+	for _, l := range s.cfg.Direct {
+		accept(l, federation.TLS)
+	}
+	<-ctx.Done()
+	for _, l := range slices.Concat(s.cfg.StartTLS, s.cfg.Direct) {
+		l.Close()
+	}
+	accepting.Wait()
+	s.mu.Lock()
+	s.ctx = nil // from here on nothing is begun
+	s.mu.Unlock()
+	s.tasks.Wait()
+	if outer.Err() != nil {
+		return nil
+	}
+	return context.Cause(ctx) // a listener has failed
+}
+
+// begin runs f on a goroutine that Run waits for, and reports false if the
+// Server does not run.
+func (s *Server) begin(f func(ctx context.Context)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx := s.ctx
+	if ctx == nil {
+		return false
+	}
+	s.tasks.Go(func() { f(ctx) })
+	return true
+}
+
+// Send queues a stanza for the peer that its "to" names; its "from" says for
+// which of our domains. It never blocks. Stanzas of a pair of domains go in
+// the order of the calls.
+//
+// done is told Written when the bytes were written to an authenticated stream.
+// A stanza that is still queued at the time by is withdrawn and done is told
+// that, a fault of kind Timeout; the zero time is a minute from now. Other
+// faults are NoRoute (no such domain, or it does not speak XMPP), Timeout (it
+// cannot be reached), Forbidden (its TLS or its certificate is not what its
+// rules demand, or it refuses ours), Busy (its queue is full) and Internal.
+func (s *Server) Send(e *xmltree.Element, by time.Time, done federation.Done) {
+	if by.IsZero() {
+		by = time.Now().Add(queueTime)
+	}
+	if done == nil {
+		done = func(federation.How, error) {}
+	}
+	err := s.enqueue(e, item{by: by, done: done})
+	if err == nil {
+		return
+	}
+	if !s.begin(func(context.Context) { done(federation.GivenUp, err) }) {
+		done(federation.GivenUp, err)
+	}
+}
+
+// queueTime is how long a stanza waits that has no time of its own (MSG-33).
+const queueTime = time.Minute
+
+func (s *Server) enqueue(e *xmltree.Element, it item) error {
+	if e.Name.Space != xep.NS {
+		return fault.E(fault.Internal, "not a stanza") // RFC 6120, section 4.8.3
+	}
+	from, err := domainOf(e.Get("from"))
+	if err != nil {
+		return err
+	}
+	to, err := domainOf(e.Get("to"))
+	if err != nil {
+		return err
+	}
+	switch {
+	case !s.cfg.Book.Stands(federation.XMPP, from):
+		return fault.E(fault.Internal, "not a sender of ours")
+	case s.cfg.Book.Stands(federation.XMPP, to): // RFC 6120, section 10.5
+		return fault.E(fault.NoRoute, "the address leads back here")
+	case !s.cfg.Book.Rules(to).Allow:
+		return fault.E(fault.Forbidden, "the domain is not allowed")
+	}
+	it.text = e.Append(nil, xep.NS)
+	for {
+		p, err := s.pair(key{from, to})
+		if err != nil {
+			return err
+		}
+		if err = p.enqueue(it); err != errGone {
+			return err
+		}
+	}
+}
+
+// pair returns the pair of that name, and starts one if there is none.
+func (s *Server) pair(k key) (*pair, error) {
+	s.mu.Lock()
+	p := s.pairs[k]
+	full := p == nil && len(s.pairs) >= s.lim.Conns
+	if p == nil && !full && s.ctx != nil && s.ctx.Err() == nil {
+		p = newPair(s, k)
+		s.pairs[k] = p
+		ctx := s.ctx
+		s.tasks.Go(func() { p.run(ctx) })
+	}
+	s.mu.Unlock()
+	switch {
+	case full:
+		return nil, fault.E(fault.Busy, "too many peers")
+	case p == nil:
+		return nil, errShut
+	}
+	return p, nil
+}
+
+var errShut = fault.E(fault.Busy, "not in service")
+
+// A Status is one pair of domains as it stands, for status and metrics.
+type Status struct {
+	From, To string // the domain that sends and the one that receives
+	Inbound  bool   // the peer sends
+	Up       bool
+	Since    time.Time        // of Up or of its end
+	Proof    federation.Proof // what the peer has shown; Address: DNS led to it, no more
+	Auth     string           // how the sending side proved itself: "EXTERNAL", "dialback", ""
+	TLS      uint16           // tls.VersionTLS13, ...; 0: none
+	Addr     string
+	Queue    int   // stanzas that wait
+	Err      error // why it was last down
+}
+
+// Peers returns the state of all pairs, in the order of their names.
+func (s *Server) Peers() []Status {
+	s.mu.Lock()
+	pairs := slices.Collect(maps.Values(s.pairs))
+	streams := maps.Clone(s.streams)
+	s.mu.Unlock()
+	var all []Status
+	for _, p := range pairs {
+		all = append(all, p.status())
+	}
+	for k, in := range streams {
+		all = append(all, in.status(k))
+	}
+	slices.SortFunc(all, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
+	})
+	return all
+}
