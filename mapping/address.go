@@ -49,7 +49,7 @@ func ToURIScheme(j jid.JID, scheme string) (sip.Uri, error) {
 	user := unescapeLocal(j.Localpart())
 	switch scheme {
 	case "sip", "sips":
-		u.User = percent(user, userMarks)
+		u.User = sipUser(user)
 		setInstance(&u, j)
 	case "im", "pres":
 		j = j.Bare()
@@ -68,9 +68,18 @@ func ToURIScheme(j jid.JID, scheme string) (sip.Uri, error) {
 	return u, nil
 }
 
+// sipUser encodes the user of a SIP URI, which never starts with two slashes.
+func sipUser(user string) string {
+	s := percent(user, userMarks)
+	if strings.HasPrefix(s, "//") {
+		s = "%2F" + s[1:]
+	}
+	return s
+}
+
 func setInstance(u *sip.Uri, j jid.JID) {
 	if r := j.Resourcepart(); r != "" {
-		u.UriParams.Add("gr", percent(r, paramMarks))
+		u.UriParams.Add("gr", percent(r, grMarks))
 	}
 }
 
@@ -115,7 +124,7 @@ func GatewayURI(j jid.JID) (sip.Uri, error) {
 	name := unescapeLocal(j.Localpart())
 	u := sip.Uri{Scheme: "sip", Host: name}
 	if at := strings.LastIndexByte(name, '@'); at >= 0 {
-		u.User, u.Host = percent(name[:at], userMarks), name[at+1:]
+		u.User, u.Host = sipUser(name[:at]), name[at+1:]
 	}
 	setInstance(&u, j)
 	if back, err := GatewayJID(u, j.Domainpart()); err != nil || !back.Equal(j) {

@@ -28,7 +28,7 @@ func domainToXMPP(host string) (string, error) {
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if !hostname(host) {
-		return "", fault.E(fault.Malformed, "host of address is no host name")
+		return "", fault.E(fault.NotFound, "domain has no XMPP form")
 	}
 	domain, err := names.ToUnicode(host)
 	if err != nil {

@@ -93,7 +93,7 @@ const (
 	userMarks  = mark + "&=+$,;?/"        // user (RFC 3261, section 25.1)
 	passMarks  = mark + "&=+$,"           // password, the same
 	paramMarks = mark + "[]/:&+$"         // paramchar, the same
-	queryMarks = mark + "[]/?:+$"         // hname and hvalue, the same
+	grMarks    = mark + "/:&+$"           // the same, as we write it: brackets look like an IPv6 address to sipgo
 	inboxMarks = "-._~!$&'*+=/"           // local part of im and pres, as we write it
 	inboxInput = inboxMarks + "(),;^`{|}" // the same, as we read it: what RFC 7247, section 6.2, or a generic URI allows
 	nodeMarks  = "-._~!$()*+,;="          // nodeid (RFC 5122)

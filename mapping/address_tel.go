@@ -50,7 +50,7 @@ func subscriberOf(text string) (subscriber, error) {
 		p, rest, more = strings.Cut(rest, ";")
 		name, value, valued := strings.Cut(strings.ToLower(p), "=")
 		value, err := unpercent(value, paramMarks)
-		if err != nil || name == "" || strings.Trim(name, "-abcdefghijklmnopqrstuvwxyz0123456789") != "" || valued && value == "" {
+		if err != nil || !isName(name) || valued && value == "" || strings.Contains(value, ";") {
 			return s, fault.E(fault.Malformed, "parameter of telephone number is malformed")
 		}
 		if name == "phone-context" {
@@ -71,6 +71,11 @@ func subscriberOf(text string) (subscriber, error) {
 		return cmp.Or(rank(a)-rank(b), cmp.Compare(a, b))
 	})
 	return s, nil
+}
+
+// isName reports whether s, in lower case, is a pname.
+func isName(s string) bool {
+	return s != "" && strings.Trim(s, "-abcdefghijklmnopqrstuvwxyz0123456789") == ""
 }
 
 // rank orders parameters: isub and ext first, phone-context next, the others by

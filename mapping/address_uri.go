@@ -25,12 +25,19 @@ func ParseURI(text string) (sip.Uri, error) {
 	}
 	switch scheme = strings.ToLower(scheme); scheme {
 	case "sip", "sips", "tel":
-		return sipx.ParseURI(text)
+		u, err := sipx.ParseURI(text)
+		if err == nil && u.HierarhicalSlashes {
+			err = errSlashes
+		}
+		return u, err
 	case "im", "pres":
 		return parseInbox(scheme, rest)
 	}
 	return sip.Uri{}, fault.E(fault.Unsupported, "address has an unknown scheme")
 }
+
+// sip://u@h is the user //u in the grammar, and u to sipgo and others.
+var errSlashes = fault.E(fault.Malformed, "address starts with slashes")
 
 // parseInbox reads what follows the scheme of an im or pres URI: a mailbox, and
 // headers that say nothing about whose it is.
@@ -43,8 +50,8 @@ func parseInbox(scheme, s string) (sip.Uri, error) {
 	if _, err := unpercent(user, inboxInput); err != nil {
 		return sip.Uri{}, err
 	}
-	if _, err := domainToXMPP(host); err != nil {
-		return sip.Uri{}, err
+	if _, number := literal(host); !number && !hostname(strings.TrimSuffix(host, ".")) {
+		return sip.Uri{}, fault.E(fault.Malformed, "host of address is no host name")
 	}
 	return sip.Uri{Scheme: scheme, User: user, Host: host}, nil
 }
@@ -66,6 +73,9 @@ func structured(u sip.Uri) (sip.Uri, error) {
 // separators of a telephone number. A URI without user names a domain.
 func userOf(u sip.Uri) (string, error) {
 	literal := userMarks
+	if u.HierarhicalSlashes {
+		return "", errSlashes
+	}
 	switch strings.ToLower(u.Scheme) {
 	case "sip", "sips", "": // sipgo writes none as sip
 	case "im", "pres":

@@ -85,7 +85,8 @@ func contactOf(e *xep.Error) sip.Header {
 		u.Password, u.Headers = "", nil
 	case "im", "pres":
 		if u, err = ParseURI(e.Address); err == nil {
-			u.Scheme, u.User = "sip", sipUser(u)
+			user, _ := userOf(u) // grammatical, as ParseURI found
+			u.Scheme, u.User = "sip", sipUser(user)
 		}
 	default:
 		j, bad := ParseXMPP(e.Address)
@@ -98,12 +99,6 @@ func contactOf(e *xep.Error) sip.Header {
 		return nil
 	}
 	return &sip.ContactHeader{Address: u}
-}
-
-// sipUser returns the user of an im or pres URI as a SIP URI has it.
-func sipUser(u sip.Uri) string {
-	user, _ := userOf(u) // ParseURI has found nothing wrong
-	return percent(user, userMarks)
 }
 
 // ConditionOf returns condition and error type for a response code of 300 or
@@ -180,6 +175,8 @@ func setRetry(e *xep.Error, res *sip.Response) {
 	digits := len(value) - len(strings.TrimLeft(value, "0123456789"))
 	if n, err := strconv.ParseUint(value[:digits], 10, 32); err == nil {
 		e.Type = "wait"
-		e.Text = fmt.Sprintf("%s (retry after %d s)", e.Text, n)
+		hint := fmt.Sprintf(" (retry after %d s)", n)
+		whole := e.Text[:min(len(e.Text), sipx.MaxReason-len(hint))]
+		e.Text = strings.ToValidUTF8(whole, "") + hint // no half character
 	}
 }
