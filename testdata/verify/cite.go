@@ -105,7 +105,7 @@ func wrongCites(file, text string, known map[string]set) []string {
 		line := 1 + strings.Count(text[:c.offset], "\n")
 		switch sections, ok := known[c.doc]; {
 		case !ok:
-			out = append(out, fmt.Sprintf("%s:%d: %s is not in %s", file, line, c.doc, sectionsFile))
+			out = append(out, fmt.Sprintf("%s:%d: %s is not in %s: cite it without a section", file, line, c.doc, sectionsFile))
 		case !sections[c.section]:
 			out = append(out, fmt.Sprintf("%s:%d: %s has no section %s", file, line, c.doc, c.section))
 		}

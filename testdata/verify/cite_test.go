@@ -47,7 +47,7 @@ func TestWrongCites(t *testing.T) {
 	want := []string{
 		"p.go:4: RFC 9901 has no section 2.2",
 		"p.go:5: XEP-9902 has no section 2",
-		"p.go:5: RFC 9903 is not in testdata/sections.txt",
+		"p.go:5: RFC 9903 is not in testdata/sections.txt: cite it without a section",
 	}
 	if got := wrongCites("p.go", text, known); !slices.Equal(got, want) {
 		t.Errorf("%q", got)

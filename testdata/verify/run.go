@@ -40,13 +40,20 @@ func (n name) String() string {
 type run struct {
 	results map[name]string   // pass, fail or skip; "" while it runs
 	output  map[name][]string // of what has not passed
+	builds  map[string]string // output of builds that no package has answered for
 	vectors map[string][]name // vector, and the tests that opened it
 	loose   []string          // lines that are no events
 	module  string            // what precedes the names of packages
 }
 
 func newRun() *run {
-	return &run{results: map[name]string{}, output: map[name][]string{}, vectors: map[string][]name{}, module: "cpimgate/"}
+	return &run{
+		results: map[name]string{},
+		output:  map[name][]string{},
+		builds:  map[string]string{},
+		vectors: map[string][]name{},
+		module:  "cpimgate/",
+	}
 }
 
 // readAll reads the files, or standard input where there are none. Of standard
@@ -104,15 +111,14 @@ func (r *run) read(in io.Reader, progress io.Writer) error {
 // take adds one event.
 func (r *run) take(ev event) {
 	n := name{r.short(ev.Package), ev.Test}
-	if ev.Package == "" {
-		n.Package = r.short(ev.ImportPath)
-	}
 	switch ev.Action {
 	case "start", "run":
 		if _, again := r.results[n]; !again {
 			r.results[n] = ""
 		}
-	case "output", "build-output":
+	case "build-output":
+		r.builds[ev.ImportPath] += ev.Output
+	case "output":
 		if !isFrame(ev.Output) {
 			r.output[n] = append(r.output[n], ev.Output)
 		}
@@ -120,8 +126,6 @@ func (r *run) take(ev event) {
 		if ev.Key == "vector" {
 			r.vectors[ev.Value] = append(r.vectors[ev.Value], n)
 		}
-	case "build-fail":
-		r.results[n] = "fail"
 	case "pass", "fail", "skip":
 		r.end(n, ev)
 	}
@@ -138,14 +142,14 @@ func (r *run) end(n name, ev event) {
 	if n.Test == "" && ev.Action == "skip" {
 		delete(r.results, n) // a package without tests
 	}
+	if text, ok := r.builds[ev.FailedBuild]; ok {
+		r.output[n] = append(r.output[n], text)
+		delete(r.builds, ev.FailedBuild) // said once, though many may need it
+	}
 }
 
-// short returns the path of a package inside the module. Build output names
-// test binaries as "path [path.test]".
-func (r *run) short(pkg string) string {
-	pkg, _, _ = strings.Cut(pkg, " ")
-	return strings.TrimSuffix(strings.TrimPrefix(pkg, r.module), ".test")
-}
+// short returns the path of a package inside the module.
+func (r *run) short(pkg string) string { return strings.TrimPrefix(pkg, r.module) }
 
 // isFrame reports that a line of output only repeats what an event says.
 func isFrame(line string) bool {
@@ -174,6 +178,9 @@ func (r *run) faults() []string {
 	}
 	for _, line := range r.loose {
 		out = append(out, "not an event of go test -json: "+line)
+	}
+	for _, pkg := range slices.Sorted(maps.Keys(r.builds)) {
+		out = append(out, "build of "+pkg+": "+r.builds[pkg])
 	}
 	return out
 }

@@ -33,10 +33,10 @@ const mixed = `{"Action":"start","Package":"cpimgate/cpim"}
 {"Action":"output","Package":"cpimgate/gateway/talk","Output":"exit status 1\n"}
 {"Action":"output","Package":"cpimgate/gateway/talk","Output":"FAIL\tcpimgate/gateway/talk\t0.2s\n"}
 {"Action":"fail","Package":"cpimgate/gateway/talk","Elapsed":0.2}
-{"ImportPath":"cpimgate/mapping [cpimgate/mapping.test]","Action":"build-output","Output":"mapping/x.go:1:1: undefined: y\n"}
-{"ImportPath":"cpimgate/mapping [cpimgate/mapping.test]","Action":"build-fail"}
+{"ImportPath":"cpimgate/mapping_test [cpimgate/mapping.test]","Action":"build-output","Output":"mapping/x.go:1:1: undefined: y\n"}
+{"ImportPath":"cpimgate/mapping_test [cpimgate/mapping.test]","Action":"build-fail"}
 {"Action":"start","Package":"cpimgate/mapping"}
-{"Action":"fail","Package":"cpimgate/mapping","Elapsed":0,"FailedBuild":"cpimgate/mapping [cpimgate/mapping.test]"}
+{"Action":"fail","Package":"cpimgate/mapping","Elapsed":0,"FailedBuild":"cpimgate/mapping_test [cpimgate/mapping.test]"}
 {"Action":"start","Package":"cpimgate/federation"}
 {"Action":"output","Package":"cpimgate/federation","Output":"?   \tcpimgate/federation\t[no test files]\n"}
 {"Action":"skip","Package":"cpimgate/federation","Elapsed":0}
@@ -110,6 +110,8 @@ func TestFaults(t *testing.T) {
 		{"skipped", `{"Action":"run","Package":"cpimgate/p","Test":"TestS"}` + "\n" +
 			`{"Action":"skip","Package":"cpimgate/p","Test":"TestS"}`, "p.TestS: skipped"},
 		{"unfinished", `{"Action":"run","Package":"cpimgate/p","Test":"TestU"}`, "p.TestU: never ended"},
+		{"stray build", `{"ImportPath":"cpimgate/q","Action":"build-output","Output":"undefined: y"}` + "\n" +
+			`{"Action":"pass","Package":"cpimgate/p","Test":"T"}`, "build of cpimgate/q: undefined: y"},
 		{"no JSON", `{"Action":"pass","Package":"cpimgate/p","Test":"T"}` + "\nFAIL: pattern\n", "not an event of go test -json: FAIL: pattern"},
 	} {
 		if got := read(t, row.text).faults(); !slices.Equal(got, []string{row.want}) {
