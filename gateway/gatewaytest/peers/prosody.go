@@ -66,7 +66,7 @@ func (n *Net) StartProsody(c ProsodyConfig) *Prosody {
 	p.path = "prosody-" + c.Domain + "/prosody.cfg.lua"
 	p.configure()
 	for _, u := range c.Users {
-		n.write("prosody-"+c.Domain+"/data/"+luaName(c.Domain)+"/accounts/"+u+".dat",
+		n.write("prosody-"+c.Domain+"/data/"+luaName(c.Domain)+"/accounts/"+luaName(u)+".dat",
 			fmt.Sprintf("return { [\"password\"] = %q };\n", Password))
 	}
 	p.Start()
@@ -115,8 +115,8 @@ func dial(at netip.AddrPort) error {
 	return c.Close()
 }
 
-// luaName is how Prosody names a domain's directory: everything but letters
-// and digits as %xx.
+// luaName is how Prosody names the files of domains and users: everything but
+// letters and digits as %xx.
 func luaName(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {
