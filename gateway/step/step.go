@@ -132,7 +132,7 @@ type (
 	Answer struct {
 		Tx     Tx
 		Status int
-		Reason string // the standard phrase if empty
+		Reason string
 		Header []sip.Header
 	}
 

@@ -1,0 +1,213 @@
+package talk
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/cpim/sipx"
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
+	"cpimgate/federation"
+	"cpimgate/gateway/gatewaytest"
+	"cpimgate/gateway/step"
+	"cpimgate/mapping"
+	"cpimgate/testdata"
+)
+
+// TestScenes plays the conversations with the machine alone: time is a number
+// there, and the wires take what they are given at once unless the scene says
+// otherwise.
+func TestScenes(t *testing.T) {
+	testdata.Scenes(t, "talk", func(t *testing.T, s *testdata.Scene) {
+		gatewaytest.Play(t, s, newStage(t))
+	})
+}
+
+// A stage is one conversation of romeo@example.net, on SIP, and
+// juliet@example.com, on XMPP.
+type stage struct {
+	t     *testing.T
+	talk  *Talk
+	now   time.Time
+	ids   int
+	out   []line
+	slow  bool // the XMPP wire waits for the scene to say what happens
+	txs   int
+	sent  []step.SendSIP // not answered yet
+	queue []step.Ref     // stanzas that the slow wire holds
+	ends  map[string]int // ends by Call-ID and stanza id
+}
+
+type line struct{ who, text string }
+
+func newStage(t *testing.T) *stage {
+	return &stage{t: t, talk: &Talk{}, now: time.Unix(1_000_000_000, 0).UTC(), ends: map[string]int{}}
+}
+
+func (s *stage) Passes(d time.Duration) {
+	end := s.now.Add(d)
+	for at := s.talk.Deadline(); !at.After(end); at = s.talk.Deadline() {
+		s.now = at
+		s.step(step.Due{})
+	}
+	s.now = end
+}
+
+func (s *stage) Receives(who string) (string, bool) {
+	if len(s.out) == 0 {
+		return "", false
+	}
+	l := s.out[0]
+	if l.who != who {
+		return l.who + ": " + l.text, true
+	}
+	s.out = s.out[1:]
+	return l.text, true
+}
+
+func (s *stage) Rest() []string {
+	var rest []string
+	for _, l := range s.out {
+		rest = append(rest, l.who+": "+l.text)
+	}
+	return rest
+}
+
+func (s *stage) Sends(who, verb, text string) error {
+	switch who + " " + verb {
+	case "juliet sends":
+		return s.stanza(text)
+	case "romeo sends", "romeo answers":
+		return s.sip(text)
+	case "manners are":
+		return json.Unmarshal([]byte(text), &s.talk.Manners)
+	case "romeo hangs":
+		s.respond(step.Response{Err: fault.E(fault.Timeout, "%s", strings.TrimSpace(text))})
+	case "xmpp slows":
+		s.slow = true
+	case "xmpp takes":
+		s.taken(step.Taken{How: federation.Written})
+	case "xmpp fails":
+		s.taken(step.Taken{How: federation.GivenUp, Err: fault.E(fault.NoRoute, "%s", strings.TrimSpace(text))})
+	default:
+		return fmt.Errorf("this stage has no such turn")
+	}
+	return nil
+}
+
+func (s *stage) stanza(text string) error {
+	e, err := xmltree.ParseIn([]byte(text), xep.NS, xmltree.Documents)
+	if err != nil {
+		return err
+	}
+	m, err := xep.ParseMessage(e)
+	if err != nil {
+		return err
+	}
+	if m.Type == "error" {
+		s.step(step.Reply{Of: step.Ref(m.ID), From: m.From, Error: m.Error})
+		return nil
+	}
+	from, err := mapping.ToURI(m.From)
+	if err != nil {
+		return err
+	}
+	to, err := mapping.ToURI(m.To)
+	if err != nil {
+		return err
+	}
+	s.step(step.Got{Peer: "example.com", From: step.Party{JID: m.From, URI: from}, To: step.Party{JID: m.To, URI: to}, Message: m})
+	return nil
+}
+
+func (s *stage) sip(text string) error {
+	msg, err := sipx.Parser(1 << 20).ParseSIP([]byte(testdata.CRLF(text)))
+	if err != nil {
+		return err
+	}
+	if res, ok := msg.(*sip.Response); ok {
+		s.respond(step.Response{SIP: res})
+		return nil
+	}
+	req := msg.(*sip.Request)
+	from, err := party(req.From().Address)
+	if err != nil {
+		return err
+	}
+	to, err := party(req.Recipient)
+	if err != nil {
+		return err
+	}
+	s.txs++
+	s.step(step.Request{Tx: step.Tx(fmt.Sprint("tx", s.txs)), Peer: "example.net", From: from, To: to, SIP: req})
+	return nil
+}
+
+func party(u sip.Uri) (step.Party, error) {
+	j, err := mapping.ToJID(u)
+	return step.Party{JID: j, URI: u}, err
+}
+
+// respond answers the oldest request that has no answer.
+func (s *stage) respond(r step.Response) {
+	if len(s.sent) == 0 {
+		s.t.Fatal("an answer, but nothing was sent")
+	}
+	r.Of = s.sent[0].Ref
+	s.sent = s.sent[1:]
+	s.step(r)
+}
+
+func (s *stage) taken(ev step.Taken) {
+	if len(s.queue) == 0 {
+		s.t.Fatal("the wire holds nothing")
+	}
+	ev.Of, s.queue = s.queue[0], s.queue[1:]
+	s.step(ev)
+}
+
+func (s *stage) step(ev step.Event) {
+	id := func() string { s.ids++; return fmt.Sprint("id", s.ids) }
+	effects := s.talk.Step(step.Now{Time: s.now, ID: id}, ev)
+	if len(effects) == 0 {
+		s.t.Fatalf("%T is answered with nothing, not even a reason", ev)
+	}
+	var taken []step.Ref
+	for _, e := range effects {
+		switch e := e.(type) {
+		case step.SendSIP:
+			s.sent = append(s.sent, e)
+			s.out = append(s.out, line{"romeo", lf(e.Request.String())})
+		case step.Answer:
+			res := sip.NewResponse(e.Status, e.Reason)
+			for _, h := range e.Header {
+				res.AppendHeader(h)
+			}
+			s.out = append(s.out, line{"romeo", lf(res.String())})
+		case step.SendXMPP:
+			s.out = append(s.out, line{"juliet", string(e.Stanza.Append(nil, xep.NS))})
+			if e.Ref != "" {
+				taken = append(taken, e.Ref)
+			}
+		case step.End:
+			if s.ends[e.SIP+" "+e.XMPP]++; e.Outcome != step.Bounced && s.ends[e.SIP+" "+e.XMPP] > 1 {
+				s.t.Fatalf("ends twice: %+v", e)
+			}
+		}
+	}
+	if s.slow {
+		s.queue = append(s.queue, taken...)
+		return
+	}
+	for _, ref := range taken {
+		s.step(step.Taken{Of: ref, How: federation.Written})
+	}
+}
+
+func lf(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
