@@ -19,7 +19,7 @@ type Outgoing struct {
 	Stanza   *xep.Message // what is said; what is refused is told to its sender
 	Notice   *Notice      // a receipt, instead of what the stanza says
 	From, To step.Party
-	Until        time.Time // not sent by then, or not answered once it is sent, it is given up
+	Until    time.Time // not sent by then, or not answered once it is sent, it is given up
 
 	Ref        step.Ref // once it is sent
 	CallID     string
