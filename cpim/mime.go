@@ -64,7 +64,7 @@ func parsePart(b []byte) (Part, int) {
 		rest = after
 		if isBlank(line[0]) && len(fields) > 0 {
 			last := &fields[len(fields)-1].Value
-			*last = strings.Trim(*last+" "+strings.Trim(string(line), " \t"), " ")
+			*last = strings.Trim(*last+" "+oneLine(string(line)), " ")
 			continue
 		}
 		name, value, ok := strings.Cut(string(line), ":")
@@ -77,7 +77,7 @@ func parsePart(b []byte) (Part, int) {
 			continue
 		}
 		mime = mime || isMIME(name)
-		fields = append(fields, Field{name, strings.Trim(value, " \t")})
+		fields = append(fields, Field{name, oneLine(value)})
 	}
 }
 
@@ -90,6 +90,12 @@ func cutLine(b []byte) (line, rest []byte, crlf bool) {
 	line, crlf = bytes.CutSuffix(line, []byte("\r"))
 	return line, rest, crlf
 }
+
+// oneLine returns a value without blanks at its ends and without what would end
+// the line for another reader.
+func oneLine(s string) string { return strings.Trim(noBreaks.Replace(s), " \t") }
+
+var noBreaks = strings.NewReplacer("\r", " ", "\x00", " ")
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 

@@ -49,6 +49,7 @@ type reader struct {
 	m      *Message
 	spaces map[string]string // prefix to namespace; "" where the declaration is void
 	exact  map[string]bool   // the header names of the object, as they are spelled
+	dated  bool              // a DateTime was read
 }
 
 // line is a header before its name has a namespace.
@@ -85,7 +86,7 @@ func (r *reader) lines(b []byte) (lines []line, content []byte, err error) {
 		if len(lines) == maxHeaders {
 			return nil, nil, fault.E(fault.TooLarge, "more than %d CPIM headers", maxHeaders)
 		}
-		if l, ok := r.line(raw, text); ok {
+		if l, ok := r.line(string(raw)); ok {
 			lines = append(lines, l)
 		} else {
 			r.deviate()
@@ -98,7 +99,8 @@ func (r *reader) lines(b []byte) (lines []line, content []byte, err error) {
 
 // line reads one header line (RFC 3862, section 3.6); ok is false where it has
 // no header name.
-func (r *reader) line(raw []byte, text string) (l line, ok bool) {
+func (r *reader) line(raw string) (l line, ok bool) {
+	text := strings.TrimLeft(raw, " \t")
 	name, rest, ok := strings.Cut(text, ":")
 	if prefix, local, has := strings.Cut(name, "."); !ok || !isName(prefix) || has && !isName(local) {
 		return line{}, false
@@ -113,9 +115,7 @@ func (r *reader) line(raw []byte, text string) (l line, ok bool) {
 		}
 	}
 	l.value = strings.Trim(rest, " \t")
-	empty := l.value == "" && strings.HasSuffix(string(raw), ": ") // SP and no value: the grammar allows it
-	if rest != " "+l.value && !empty || len(text) != len(raw) && !empty ||
-		strings.ContainsFunc(l.value, isControl) {
+	if text != raw || rest != " "+l.value || strings.ContainsFunc(l.value, isControl) {
 		r.deviate()
 	}
 	return l, true
@@ -194,7 +194,7 @@ func (r *reader) resolve(name string) Name {
 		prefix, local = "", name
 	}
 	space := r.spaces[prefix]
-	if space == "" {
+	if space == "" || !isName(local) {
 		return Name{Local: name}
 	}
 	return Name{space, local}
@@ -226,14 +226,14 @@ func (r *reader) address(name, value string) error {
 }
 
 func (r *reader) dateTime(value string) error {
-	if !r.m.DateTime.IsZero() {
+	if r.dated {
 		return fault.E(fault.Malformed, "more than one DateTime in a CPIM object")
 	}
 	t, clean := ParseDateTime(value)
 	if !clean {
 		r.deviate()
 	}
-	r.m.DateTime = t
+	r.m.DateTime, r.dated = t, true
 	return nil
 }
 
@@ -253,7 +253,7 @@ func ParseDateTime(s string) (t time.Time, clean bool) {
 }
 
 func (r *reader) subject(h *Header) {
-	s := Text{h.Lang(), h.Text()}
+	s := Text{h.Lang(), strings.Trim(h.Text(), " ")}
 	for _, other := range r.m.Subjects {
 		if strings.EqualFold(other.Lang, s.Lang) {
 			return // the first counts
