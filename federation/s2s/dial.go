@@ -226,14 +226,11 @@ func (o *outbound) startTLS(ctx context.Context) error {
 func (o *outbound) handshake(ctx context.Context, alpn ...string) error {
 	cfg := o.srv.cfg.Trust.Client(federation.XMPP, o.from, o.to, alpn...)
 	err := o.secure(ctx, tls.Client(o.nc, cfg))
-	switch {
-	case err == nil:
-	case ctx.Err() != nil, errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return err // nobody has refused anything
-	default:
-		return fault.Wrap(fault.Forbidden, err, "the far server has not proved who it is")
+	if _, named := errors.AsType[*fault.Error](err); err == nil || named ||
+		ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return err
 	}
-	return nil
+	return fault.Wrap(fault.Forbidden, err, "the far server refuses encryption with us")
 }
 
 // identify decides whether the peer has shown what its rules demand (decision
@@ -248,7 +245,7 @@ func (o *outbound) identify() error {
 	case err == nil:
 		o.proof = federation.Certificate
 	case o.security == federation.Required:
-		return fault.Wrap(fault.Forbidden, err, "the far server has not proved who it is")
+		return err
 	}
 	return nil
 }

@@ -93,8 +93,8 @@ func (o *outbound) ask(d dbElement) (*xmltree.Element, error) {
 		}
 		from, err1 := bareDomain(e.Get("from"))
 		to, err2 := bareDomain(e.Get("to"))
-		if err1 == nil && err2 == nil && e.Name.Local == d.name && from == d.to && to == d.from &&
-			e.Get("id") == d.id && isVerdict(e.Get("type")) {
+		same := d.name == "result" || e.Get("id") == d.id // some put the stream's id into a result, too
+		if err1 == nil && err2 == nil && e.Name.Local == d.name && from == d.to && to == d.from && same && isVerdict(e.Get("type")) {
 			return e, nil
 		}
 		o.log().Warn("unsolicited dialback dropped", "element", printable(e.Name.Local), "type", printable(e.Get("type")))

@@ -178,7 +178,7 @@ func (in *inbound) leave(err error) {
 func (in *inbound) status(k key) Status {
 	in.state.Lock()
 	defer in.state.Unlock()
-	st := Status{From: k.from, To: k.to, Inbound: true, Up: true, Since: in.since, Proof: in.pairs[k].Proof, Addr: in.addr.String(), Auth: "dialback"}
+	st := Status{From: k.from, To: k.to, Inbound: true, Up: true, Since: in.since, Proof: in.pairs[k].Proof, Addr: in.addr.String()}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.tls != nil {

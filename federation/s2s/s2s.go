@@ -101,6 +101,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before and after
+	over    bool            // Run is at its end
 	tasks   sync.WaitGroup  // pairs, streams and late answers; Run waits for it
 	pairs   map[key]*pair   // what we send
 	streams map[key]*inbound
@@ -141,6 +142,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel(nil)
 	s.mu.Lock()
 	s.ctx = ctx
+	for _, p := range s.pairs {
+		s.tasks.Go(func() { p.run(ctx) })
+	}
 	s.mu.Unlock()
 	var accepting sync.WaitGroup
 	accept := func(l net.Listener, via federation.Transport) {
@@ -162,7 +166,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	accepting.Wait()
 	s.mu.Lock()
-	s.ctx = nil // from here on nothing is begun
+	s.ctx, s.over = nil, true // from here on nothing is begun
 	s.mu.Unlock()
 	s.tasks.Wait()
 	if outer.Err() != nil {
@@ -185,8 +189,8 @@ func (s *Server) begin(f func(ctx context.Context)) bool {
 }
 
 // Send queues a stanza for the peer that its "to" names; its "from" says for
-// which of our domains. It never blocks. Stanzas of a pair of domains go in
-// the order of the calls.
+// which of our domains. It never blocks, and what is sent before Run waits
+// for it. Stanzas of a pair of domains go in the order of the calls.
 //
 // done is told Written when the bytes were written to an authenticated stream.
 // A stanza that is still queued at the time by is withdrawn and done is told
@@ -250,11 +254,12 @@ func (s *Server) pair(k key) (*pair, error) {
 	s.mu.Lock()
 	p := s.pairs[k]
 	full := p == nil && len(s.pairs) >= s.lim.Conns
-	if p == nil && !full && s.ctx != nil && s.ctx.Err() == nil {
+	if p == nil && !full && !s.over {
 		p = newPair(s, k)
 		s.pairs[k] = p
-		ctx := s.ctx
-		s.tasks.Go(func() { p.run(ctx) })
+		if ctx := s.ctx; ctx != nil {
+			s.tasks.Go(func() { p.run(ctx) })
+		}
 	}
 	s.mu.Unlock()
 	switch {
@@ -275,7 +280,7 @@ type Status struct {
 	Up       bool
 	Since    time.Time        // of Up or of its end
 	Proof    federation.Proof // what the peer has shown; Address: DNS led to it, no more
-	Auth     string           // how the sending side proved itself: "EXTERNAL", "dialback", ""
+	Auth     string           // how we have proved ourselves: "EXTERNAL" or "dialback"; outbound only
 	TLS      uint16           // tls.VersionTLS13, ...; 0: none
 	Addr     string
 	Queue    int   // stanzas that wait
