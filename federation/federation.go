@@ -18,22 +18,33 @@ import (
 	"cpimgate/cpim/fault"
 )
 
+// maxDomain bounds what we let idna work on; Punycode takes time by the square
+// of the length. 253 characters of UTF-8 fit.
+const maxDomain = 1024
+
 // Domain returns the one spelling of a domain name in which we compare, log
 // and look up: A-labels in lower case, no final dot.
 func Domain(s string) (string, error) {
-	s = strings.TrimSuffix(s, ".")
-	if isPlain(s) {
-		return s, nil
+	a := strings.TrimSuffix(s, ".")
+	if len(a) > maxDomain {
+		return "", fault.E(fault.Malformed, "domain name is too long")
 	}
-	a, err := toASCII.ToASCII(s)
-	if err != nil || a == "" {
-		return "", fault.Wrap(fault.Malformed, err, "not a domain name")
+	if !isPlain(a) {
+		mapped, err := idna.Lookup.ToASCII(a)
+		if err != nil {
+			return "", fault.Wrap(fault.Malformed, err, "not a domain name")
+		}
+		a = strings.TrimSuffix(mapped, ".") // the dot of another script
+		// idna encodes bytes that are no UTF-8 and names that it will not read.
+		if again, err := idna.Lookup.ToASCII(a); err != nil || again != a {
+			return "", fault.Wrap(fault.Malformed, err, "not a domain name")
+		}
+	}
+	if !fits(a) {
+		return "", fault.E(fault.Malformed, "not a domain name")
 	}
 	return a, nil
 }
-
-// toASCII is the profile of lookups (RFC 5891, section 5), lengths checked.
-var toASCII = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(true), idna.VerifyDNSLength(true))
 
 // isPlain reports that s is made of lower-case letters, digits, hyphens and
 // dots only, and that no label could be an A-label that needs a check.
@@ -44,8 +55,26 @@ func isPlain(s string) bool {
 			return false
 		}
 	}
-	return s != "" && len(s) <= 253 && s[0] != '-' && s[0] != '.' &&
-		!strings.Contains(s, "--") && !strings.Contains(s, "..") && !strings.Contains(s, "-.") && !strings.Contains(s, ".-")
+	return s != "" && s[0] != '-' && s[len(s)-1] != '-' &&
+		!strings.Contains(s, "--") && !strings.Contains(s, "-.") && !strings.Contains(s, ".-")
+}
+
+// fits reports that an ASCII name has the lengths of RFC 1035, section 2.3.4,
+// and is no IPv4 address, which has the letters of a name.
+func fits(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+	}
+	if last := s[len(s)-1]; last < '0' || last > '9' {
+		return true
+	}
+	_, err := netip.ParseAddr(s)
+	return err != nil
 }
 
 // A Wire is one of the protocols that we speak with peers.
