@@ -63,7 +63,7 @@ func TestCountOrder(t *testing.T) {
 
 // TestLoopbackOnly shows that the tool cannot be aimed at others.
 func TestLoopbackOnly(t *testing.T) {
-	for _, s := range []string{"sip+udp://192.0.2.1:5060/x.example", "xmpp://xmpp.example:5223/x.example", "sip+udp://127.0.0.1/x.example"} {
+	for _, s := range []string{"sip+udp://192.0.2.1:5060/x.example", "xmpp://xmpp.example:5223/x.example", "sip+udp://127.0.0.1/x.example", "s2s://127.0.0.1:1/x.example?listen=:5269"} {
 		if _, err := end(s); err == nil {
 			t.Errorf("%q was taken", s)
 		}

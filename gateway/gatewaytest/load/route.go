@@ -59,8 +59,14 @@ func end(s string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	if at, err := netip.ParseAddrPort(u.Host); err != nil || !at.Addr().IsLoopback() {
-		return nil, fmt.Errorf("%q does not name a loopback address and port", s)
+	places := []string{u.Host}
+	if l := u.Query().Get("listen"); l != "" {
+		places = append(places, l)
+	}
+	for _, p := range places {
+		if at, err := netip.ParseAddrPort(p); err != nil || !at.Addr().IsLoopback() {
+			return nil, fmt.Errorf("%q: %q is no loopback address and port", s, p)
+		}
 	}
 	return u, nil
 }

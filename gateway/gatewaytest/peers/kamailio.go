@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,10 +15,10 @@ type KamailioConfig struct {
 	Domain string
 	Host   int // last number of its address
 
-	// Proven makes the server take requests from foreign domains over TLS only,
-	// and only from one whose certificate names the domain in From (RFC 5922,
-	// section 7.2). Else it believes what it is told, as most servers do.
-	Proven bool
+	// Border is the host name of the one border element from which the server
+	// takes requests of foreign domains: over TLS, by its certificate. If it is
+	// "", the server believes what it is told, as most servers do.
+	Border string
 
 	// Authority signs its certificate; nil is the net's.
 	Authority *CA
@@ -101,7 +102,7 @@ request_route {
 	}
 	remove_hf("Route");
 	if (uri==myself) {
-		if (%[5]t && !(from_uri==myself) && !(is_peer_verified() && $tls_peer_san_hostname==$fd)) {
+		if (%[5]t && !(from_uri==myself) && !(is_peer_verified() && $tls_peer_subject_cn=="%[7]s")) {
 			xlog("L_WARN", "refused: $proto $si does not speak for $fd\n");
 			sl_send_reply("403", "Prove your domain");
 			exit;
@@ -163,21 +164,17 @@ func (k *Kamailio) Certify(by *CA) {
 }
 
 func (k *Kamailio) configure() {
-	ca := k.Authority
-	if ca == nil {
-		ca = k.net.CA
-	}
 	if err := os.MkdirAll(k.dir, 0o755); err != nil {
 		k.net.t.Fatal(err)
 	}
-	cert, key := ca.Issue(k.Domain)
+	cert, key := cmp.Or(k.Authority, k.net.CA).Issue(k.Domain)
 	elsewhere := ""
 	if k.NextHop != "" {
 		elsewhere = fmt.Sprintf("$du = %q;", k.net.Text(k.NextHop))
 	}
 	rel := "kamailio-" + k.Domain
 	k.net.write(rel+"/tls.cfg", fmt.Sprintf(kamailioTLS, cert, key, k.net.CA.File))
-	k.net.write(rel+"/kamailio.cfg", fmt.Sprintf(kamailioConfig, k.Addr, k.Workers, k.Domain, k.dir, k.Proven, elsewhere))
+	k.net.write(rel+"/kamailio.cfg", fmt.Sprintf(kamailioConfig, k.Addr, k.Workers, k.Domain, k.dir, k.Border != "", elsewhere, k.Border))
 }
 
 // Start runs the server again after Stop or Kill. Its users must register

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -25,6 +26,9 @@ type ProsodyConfig struct {
 
 	// Authority signs its certificate; nil is the net's.
 	Authority *CA
+
+	// Roots is whom it trusts; nil is the net's authority.
+	Roots *CA
 }
 
 // A Prosody is a running XMPP server.
@@ -81,17 +85,14 @@ func (p *Prosody) Certify(by *CA) {
 }
 
 func (p *Prosody) configure() {
-	ca := p.Authority
-	if ca == nil {
-		ca = p.net.CA
-	}
-	cert, key := ca.Issue(p.Domain)
+	cert, key := cmp.Or(p.Authority, p.net.CA).Issue(p.Domain)
+	roots := cmp.Or(p.Roots, p.net.CA)
 	modules := `"dialback"`
 	if p.SecureAuth {
 		modules = ""
 	}
 	dir := p.net.Dir + "/prosody-" + p.Domain
-	p.net.write(p.path, fmt.Sprintf(prosodyConfig, dir, modules, p.Addr, p.SecureAuth, cert, key, p.net.CA.File, p.Domain))
+	p.net.write(p.path, fmt.Sprintf(prosodyConfig, dir, modules, p.Addr, p.SecureAuth, cert, key, roots.File, p.Domain))
 	if err := os.MkdirAll(dir+"/data", 0o755); err != nil {
 		p.net.t.Fatal(err)
 	}

@@ -17,10 +17,12 @@ type Sendxmpp struct {
 
 // StartSendxmpp logs user in, as user@domain with [Password], and returns when
 // its presence is known to the server. The client finds the server by the
-// _xmpp-client and _xmpps-client records of the zone and verifies it.
-func (n *Net) StartSendxmpp(user, correspondent string) *Sendxmpp {
+// _xmpp-client and _xmpps-client records of the zone and verifies it, unless
+// flags say otherwise.
+func (n *Net) StartSendxmpp(user, correspondent string, flags ...string) *Sendxmpp {
 	n.t.Helper()
-	cmd := n.command("go-sendxmpp", "--debug", "--interactive", "-u", user, "-p", Password, correspondent)
+	args := append(flags, "--debug", "--interactive", "-u", user, "-p", Password, correspondent)
+	cmd := n.command("go-sendxmpp", args...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		n.t.Fatal(err)

@@ -1,0 +1,90 @@
+package peers
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/netip"
+)
+
+// A GatewayConfig says how our own binary is run.
+type GatewayConfig struct {
+	Host int // last number of its address
+
+	// Domains and peers of its configuration, in the words of the operator,
+	// with [Net.Text]'s addresses.
+	Config string
+
+	// Names are in its certificate: its own host name first, then the domains
+	// that it stands for.
+	Names []string
+
+	Authority *CA // signs its certificate; nil is the net's
+}
+
+// A Gateway is the gateway as an operator starts it.
+type Gateway struct {
+	*Process
+
+	GatewayConfig
+	Addr netip.Addr
+
+	net       *Net
+	bin, file string
+}
+
+// gatewayRest is what the harness adds to the configuration: addresses, the
+// zone, the certificate, and limits that a load tool does not meet.
+const gatewayRest = `
+tls: {cert: "%[2]s", key: "%[3]s"}
+listen:
+  name: %[4]s
+  sip: "%[1]s:5060"
+  sips: "%[1]s:5061"
+  xmpp: "%[1]s:5269"
+  xmpps: "%[1]s:5270"
+  admin: "%[1]s:9580"
+dns: {resolvers: ["%[5]s"]}
+limits: {per_sender: 100000, per_peer: 100000}
+`
+
+// StartGateway builds the binary, writes its file and returns when it says that
+// it is healthy. The net's authority is its system's.
+func (n *Net) StartGateway(c GatewayConfig) *Gateway {
+	n.t.Helper()
+	g := &Gateway{GatewayConfig: c, Addr: n.Addr(c.Host), net: n, bin: Build(n.t, "cpimgate/cmd/cpimgate")}
+	g.configure()
+	g.Start()
+	return g
+}
+
+// Certify gives the gateway, when it starts next, a certificate by another
+// authority.
+func (g *Gateway) Certify(by *CA) {
+	g.Authority = by
+	g.configure()
+}
+
+func (g *Gateway) configure() {
+	cert, key := cmp.Or(g.Authority, g.net.CA).Issue(g.Names...)
+	g.file = g.net.write("gateway/cpimgate.yaml", g.net.Text(g.Config)+
+		fmt.Sprintf(gatewayRest, g.Addr, cert, key, g.Names[0], g.net.DNS()))
+}
+
+// Start runs the gateway again after Stop or Kill.
+func (g *Gateway) Start() {
+	g.net.t.Helper()
+	cmd := g.net.command(g.bin, "serve", "--config", g.file)
+	g.Process = g.net.start("cpimgate", cmd)
+	g.until("health", func() error {
+		resp, err := http.Get(fmt.Sprintf("http://%s:9580/healthz", g.Addr))
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("health: %s", resp.Status)
+		}
+		return nil
+	})
+}

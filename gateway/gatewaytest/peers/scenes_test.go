@@ -1,0 +1,251 @@
+package peers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// stageZone is the world of every scene: sip.example is a SIP domain whose
+// border we are, xmpp.example an XMPP domain out there. The proxy of
+// sip.example finds us as gw.example, by the transport that %[1]s, %[2]s and
+// %[3]s name; servers find us by the XMPP records of sip.example.
+const stageZone = `
+sip                      NAPTR 10 10 "s" "%[1]s" "" _%[2]s._%[3]s.sip
+_%[2]s._%[3]s.sip        SRV 0 0 %[4]d server.sip
+server.sip               A   NET.10
+gw                       NAPTR 10 10 "s" "%[1]s" "" _%[2]s._%[3]s.gw
+_%[2]s._%[3]s.gw         SRV 0 0 %[4]d gw
+gw                       A   NET.1
+_xmpp-server._tcp.sip    SRV 0 0 5269 gw
+_xmpps-server._tcp.sip   SRV 0 0 5270 gw
+_xmpp-client._tcp.xmpp   SRV 0 0 5222 server.xmpp
+_xmpps-client._tcp.xmpp  SRV 0 0 5223 server.xmpp
+_xmpp-server._tcp.xmpp   SRV 0 0 5269 server.xmpp
+%[5]s
+server.xmpp              A   NET.20
+`
+
+// A stage is that world with everybody in place.
+type stage struct {
+	*Net
+
+	prosody       *Prosody
+	kamailio      *Kamailio
+	gateway       *Gateway
+	sip           string // the transport
+	romeo         *Baresip
+	juliet, nurse *Sendxmpp // juliet writes to romeo, nurse to somebody who is not there
+}
+
+// plays are the combinations that the scenes are played in: how the XMPP
+// server is convinced, and how SIP travels.
+func plays(t *testing.T, scene func(t *testing.T, s *stage)) {
+	for _, xmpp := range []string{"external", "dialback"} {
+		for _, sip := range []string{"udp", "tcp", "tls"} {
+			t.Run(xmpp+"-"+sip, func(t *testing.T) { scene(t, newStage(t, xmpp, sip)) })
+		}
+	}
+}
+
+func newStage(t *testing.T, xmpp, sip string) *stage {
+	t.Helper()
+	s := &stage{Net: New(t), sip: sip}
+	secure := xmpp == "external"
+	s.zoneFor(secure, sip)
+
+	// in the dialback world nobody believes the other's certificate
+	other := s.CA
+	config := "domains:\n  sip.example: {users: sip}\npeers:\n"
+	if !secure {
+		other = NewCA(t, s.Dir, "other")
+		config += "  xmpp.example: {security: dialback-ok}\n"
+	}
+	kam := KamailioConfig{Domain: "sip.example", Host: 10, NextHop: "sip:gw.example"}
+	if sip == "tls" {
+		kam.Border = "gw.example"
+		config += "  sip.example: {security: required}\n"
+	} else {
+		config += "  sip.example: {security: plain-ok}\n"
+	}
+	s.prosody = s.StartProsody(ProsodyConfig{
+		Domain: "xmpp.example", Host: 20, Users: []string{"juliet", "nurse"},
+		SecureAuth: secure, Authority: other, Roots: other,
+	})
+	s.kamailio = s.StartKamailio(kam)
+	s.gateway = s.StartGateway(GatewayConfig{Host: 1, Config: config, Names: []string{"gw.example", "sip.example"}})
+	s.login(sip)
+	return s
+}
+
+// login starts the clients, as people do when their server is back. Romeo's
+// reaches its server by the transport.
+func (s *stage) login(transport string, flags ...string) {
+	if s.romeo != nil {
+		s.romeo.Kill()
+		s.juliet.Kill()
+		s.nurse.Kill()
+	}
+	s.romeo = s.StartBaresip(BaresipConfig{
+		User: "romeo@sip.example", Host: 11, Server: s.kamailio.Addr, Transport: transport, Correspondent: "sip:juliet@xmpp.example",
+	})
+	s.juliet = s.StartSendxmpp("juliet@xmpp.example", "romeo@sip.example", flags...)
+	s.nurse = s.StartSendxmpp("nurse@xmpp.example", "nobody@sip.example", flags...)
+}
+
+// zoneFor serves the stage's zone. The domain that wants certificates offers
+// direct TLS, too (XEP-0368).
+func (s *stage) zoneFor(secure bool, sip string) {
+	naptr := map[string][]any{
+		"udp": {"SIP+D2U", "sip", "udp", 5060},
+		"tcp": {"SIP+D2T", "sip", "tcp", 5060},
+		"tls": {"SIPS+D2T", "sips", "tcp", 5061},
+	}[sip]
+	direct := ""
+	if secure {
+		direct = "_xmpps-server._tcp.xmpp SRV 0 0 5270 server.xmpp"
+	}
+	s.Zone(fmt.Sprintf(stageZone, append(naptr, direct)...))
+}
+
+// fromRomeo lets Romeo write, and Juliet read it.
+func (s *stage) fromRomeo(t *testing.T, text string) {
+	t.Helper()
+	mark := s.juliet.Log.Len()
+	if status := s.romeo.Say(text); status != 200 {
+		t.Errorf("romeo was answered %d", status)
+	}
+	if m := s.juliet.AwaitMessage(mark, text); !strings.HasPrefix(m.From, "romeo@sip.example") {
+		t.Errorf("juliet got %v", m)
+	}
+}
+
+// fromJuliet lets Juliet write, and Romeo read it.
+func (s *stage) fromJuliet(t *testing.T, text string) {
+	t.Helper()
+	mark := s.romeo.Log.Len()
+	s.juliet.Say(text)
+	if from := s.romeo.AwaitMessage(mark, text); !strings.HasPrefix(from, "sip:juliet@xmpp.example") {
+		t.Errorf("romeo got it from %q", from)
+	}
+}
+
+// julietHears waits for the error that Juliet's message came to.
+func (s *stage) julietHears(t *testing.T, text string, want ...string) {
+	t.Helper()
+	mark := s.juliet.Log.Len()
+	s.juliet.Say(text)
+	e := s.juliet.AwaitError(mark, "romeo@sip.example")
+	for _, w := range want {
+		if e.Condition() == w {
+			return
+		}
+	}
+	t.Errorf("juliet got %v, want %q", e, want)
+}
+
+// TestMessages plays what works: both directions, in every alphabet, and the
+// refusals of either side in the sender's own words.
+func TestMessages(t *testing.T) {
+	plays(t, func(t *testing.T, s *stage) {
+		s.fromRomeo(t, "Art thou not Romeo, and a Montague?")
+		s.fromJuliet(t, "Neither, fair saint, if either thee dislike.")
+		s.fromRomeo(t, "Чья там рука? — 誰の手？ <b>&amp;</b> \"ça\" 🌹")
+		s.fromJuliet(t, "Ô Roméo! — ロミオ、あなたはどうして <i>&lt;</i> 🌹")
+
+		// nobody is known there
+		if status, answer := s.Sipsak(s.kamailio.Addr, "romeo@sip.example", "nobody@xmpp.example", "hello"); status != 403 {
+			t.Errorf("romeo was answered %d:\n%s", status, answer) // decision D-87
+		}
+		s.nurse.Say("hello")
+		if e := s.nurse.AwaitError(0, "nobody@sip.example"); e.Condition() != "item-not-found" {
+			t.Errorf("nurse got %v", e)
+		}
+		if status, answer := s.Sipsak(s.kamailio.Addr, "romeo@sip.example", "juliet@nowhere.example", "hello"); status < 400 {
+			t.Errorf("romeo was answered %d:\n%s", status, answer)
+		}
+	})
+}
+
+// romeoHears checks that a message of Romeo's is refused.
+func (s *stage) romeoHears(t *testing.T, text string) {
+	t.Helper()
+	if status := s.romeo.Say(text); status < 400 {
+		t.Errorf("romeo was answered %d to %q", status, text)
+	}
+}
+
+// unreachable are the words in which an XMPP user hears that the other side is
+// not there (RFC 7247, table 2; RFC 6120, section 8.3.3).
+var unreachable = []string{"remote-server-timeout", "remote-server-not-found", "service-unavailable", "recipient-unavailable", "internal-server-error"}
+
+// TestPeerDown takes each server away and brings it back. Whoever writes in the
+// meantime hears it, whoever writes afterwards is read.
+func TestPeerDown(t *testing.T) {
+	for _, play := range [][2]string{{"external", "tls"}, {"dialback", "udp"}} {
+		t.Run(play[0]+"-"+play[1], func(t *testing.T) {
+			s := newStage(t, play[0], play[1])
+			s.fromRomeo(t, "before")
+			s.fromJuliet(t, "before")
+
+			s.prosody.Kill()
+			s.romeoHears(t, "to a dead server")
+			s.prosody.Start()
+			s.login(s.sip)
+			s.fromRomeo(t, "your server is back")
+			s.fromJuliet(t, "it is")
+
+			s.kamailio.Kill()
+			s.julietHears(t, "to a dead server", unreachable...)
+			s.kamailio.Start()
+			s.login(s.sip)
+			s.fromJuliet(t, "your server is back")
+			s.fromRomeo(t, "it is")
+
+			s.gateway.Kill()
+			s.romeoHears(t, "no gateway")
+			s.julietHears(t, "no gateway", unreachable...)
+			s.gateway.Start()
+			s.fromJuliet(t, "the gateway is back")
+			s.fromRomeo(t, "it is")
+		})
+	}
+}
+
+// TestWrongCertificate gives each server a certificate of an authority that
+// the others do not know. Nothing passes, everybody hears it, and the
+// operator's log names the peer and the cause.
+func TestWrongCertificate(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(s *stage, rogue *CA)
+		log   []string // words of one line of the gateway's log
+	}{
+		{"prosody", func(s *stage, rogue *CA) {
+			_ = s.prosody.Stop()
+			s.prosody.Certify(rogue)
+			s.prosody.Start()
+			s.login("udp", "--no-tls-verify")
+		}, []string{"xmpp.example", "certificate"}},
+		{"kamailio", func(s *stage, rogue *CA) {
+			_ = s.kamailio.Stop()
+			s.kamailio.Certify(rogue)
+			s.kamailio.Start()
+			s.login("udp")
+		}, []string{"sip.example", "certificate"}},
+		{"gateway", func(s *stage, rogue *CA) {
+			_ = s.gateway.Stop()
+			s.gateway.Certify(rogue)
+			s.gateway.Start()
+		}, []string{"xmpp.example", "EXTERNAL"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStage(t, "external", "tls")
+			tt.spoil(s, NewCA(t, s.Dir, "rogue"))
+			s.romeoHears(t, "to juliet")
+			s.julietHears(t, "to romeo", append(unreachable, "not-authorized", "forbidden")...)
+			s.gateway.AwaitLine(0, tt.log...)
+		})
+	}
+}
