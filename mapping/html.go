@@ -129,6 +129,7 @@ func (s sanitiser) children(to *xmltree.Element, n *html.Node, depth int) {
 // text adds character data; in a pre element the lines are what they look
 // like (XEP-0071, section 8).
 func (s sanitiser) text(to *xmltree.Element, t string) {
+	t = xmltree.Clean(t)
 	if !s.pre {
 		to.Add(xmltree.Text(t))
 		return
@@ -184,7 +185,7 @@ func (s sanitiser) descend(to *xmltree.Element, n *html.Node, depth int) {
 
 // image leaves a link to the image, or its alternative text.
 func (s sanitiser) image(to *xmltree.Element, n *html.Node) {
-	src, alt := safeAttr("href", attr(n, "src")), attr(n, "alt")
+	src, alt := safeAttr("href", attr(n, "src")), xmltree.Clean(attr(n, "alt"))
 	if src == "" || s.inLink {
 		if alt != "" {
 			to.Add(xmltree.Text(alt))

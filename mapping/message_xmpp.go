@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -85,7 +86,7 @@ func MessageToXMPP(req *sip.Request, from, to jid.JID, o XMPPOptions) (*Incoming
 		r.m.Thread = id.Value()
 	}
 	if f := req.From(); f != nil && o.Nick {
-		r.m.Nick = strings.TrimSpace(lines(f.DisplayName, " "))
+		r.m.Nick = sipx.Phrase(quotedPairs.ReplaceAllString(f.DisplayName, "$1"))
 	}
 	r.m.Lang = languageOf(sipx.Value(req, "Content-Language"))
 	body, err := r.entity()
@@ -101,6 +102,10 @@ func MessageToXMPP(req *sip.Request, from, to jid.JID, o XMPPOptions) (*Incoming
 	r.finish()
 	return r.in, nil
 }
+
+// quotedPairs are the escapes that sipgo leaves in a display name (RFC 3261,
+// section 25.1).
+var quotedPairs = regexp.MustCompile(`\\(.)`)
 
 // A reader reads one MESSAGE.
 type reader struct {
@@ -262,12 +267,8 @@ func (r *reader) text(p cpim.Part, media cpim.Media) error {
 		return err
 	}
 	r.texts = append(r.texts, XHTMLToText(body))
-	switch {
-	case r.o.PlainOnly, len(body.Nodes) == 0:
-	case r.m.HTML == nil:
+	if !r.o.PlainOnly && len(body.Nodes) > 0 {
 		r.m.HTML = body
-	default:
-		r.m.HTML.Add(body.Nodes...)
 	}
 	return nil
 }
@@ -279,26 +280,24 @@ func (r *reader) alternative(p cpim.Part, depth int) error {
 	if err != nil {
 		return err
 	}
-	had := len(r.texts)
-	var other error = unsupported("no form of this message is supported")
+	former := r.texts
+	var best []string
+	var failure error = unsupported("no form of this message is supported")
 	for _, inner := range parts {
-		media := inner.Media().Type
-		before := len(r.texts)
+		r.texts = nil
 		err := r.read(inner, depth+1)
 		switch {
+		case err != nil && fault.KindOf(err) != fault.Unsupported:
+			return err
 		case err != nil:
-			if fault.KindOf(err) != fault.Unsupported {
-				return err
-			}
 			continue
-		case len(r.texts) > had+1 && media == "text/html":
-			r.texts = r.texts[:had+1] // the plain form came first and stays
-		case before > had && len(r.texts) > before:
-			r.texts = append(r.texts[:had], r.texts[before:]...)
+		case best == nil || inner.Media().Type != "text/html": // whose text is made up
+			best = r.texts
 		}
-		other = nil
+		failure = nil
 	}
-	return other
+	r.texts = append(former, best...)
+	return failure
 }
 
 // mixed takes every part. What cannot be taken, and may not be left out, makes
@@ -313,7 +312,7 @@ func (r *reader) mixed(p cpim.Part, depth int) error {
 			return err
 		}
 	}
-	if len(parts) > 1 && r.m.HTML != nil && len(r.texts) > 1 {
+	if len(r.texts) > 1 {
 		r.m.HTML = nil // it would be only a part of the text
 	}
 	return nil

@@ -87,8 +87,14 @@ func securedToSIP(m *xep.Message, from, to sip.Uri, o SIPOptions) (*sip.Request,
 	b := newBuilder(from, to, o.CallID)
 	b.field("Subject", SubjectOf(m, xep.Text{Lang: m.Lang}))
 	b.date(m)
-	for _, name := range entityFields[1:] {
-		b.field(name, p.Header.Get(name))
+	for _, name := range entityFields {
+		v := p.Header.Get(name)
+		if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return nil, fault.E(fault.Malformed, "a header of the secured object is not in US-ASCII")
+		}
+		if name != "Content-Type" {
+			b.field(name, v)
+		}
 	}
 	return b.body(p.Header.Get("Content-Type"), body)
 }
