@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -291,7 +292,11 @@ func (r *Reader) token() (xml.Token, error) {
 				return nil, refuse(RestrictedXML, "processing instruction")
 			}
 			r.begun = true
-			if enc := encodingOf(string(tok.Inst)); enc != "" && !strings.EqualFold(enc, "utf-8") {
+			found := declaration.FindSubmatch(tok.Inst)
+			if found == nil {
+				return nil, refuse(NotWellFormed, "XML declaration")
+			}
+			if enc := strings.Trim(string(found[1]), `"'`); enc != "" && !strings.EqualFold(enc, "utf-8") {
 				return nil, refuse(UnsupportedEncoding, "encoding %q", enc)
 			}
 		case xml.Comment:
@@ -451,16 +456,8 @@ func rawName(n xml.Name) string {
 	return n.Space + ":" + n.Local
 }
 
-// encodingOf returns the encoding that an XML declaration names, or "".
-func encodingOf(decl string) string {
-	_, after, ok := strings.Cut(decl, "encoding")
-	if !ok {
-		return ""
-	}
-	after = strings.TrimLeft(after, " \t\r\n=")
-	if after == "" {
-		return ""
-	}
-	value, _, _ := strings.Cut(after[1:], after[:1])
-	return value
-}
+// declaration is what stands in an XML declaration (XML 1.0, sections 2.8 and
+// 4.3.3); the group is the encoding with its quotes.
+var declaration = regexp.MustCompile(`^version\s*=\s*(?:"1\.0"|'1\.0')` +
+	`(?:\s+encoding\s*=\s*("[A-Za-z][A-Za-z0-9._-]*"|'[A-Za-z][A-Za-z0-9._-]*'))?` +
+	`(?:\s+standalone\s*=\s*(?:"(?:yes|no)"|'(?:yes|no)'))?\s*$`)

@@ -8,10 +8,9 @@
 // depth, attributes and elements. What it lets through is written back as the
 // same tree; prefixes are not kept, because nothing may depend on them.
 //
-// It is wider in three places, none of which changes what a document means to
-// us: tabs and line ends in an attribute stay what they are, a reference to half
-// a surrogate pair reads as U+FFFD, and the content of an XML declaration is
-// looked at for version and encoding only.
+// It is wider in two places, neither of which changes what a document means to
+// us: tabs and line ends in an attribute stay what they are, and a reference to
+// half a surrogate pair reads as U+FFFD.
 package xmltree
 
 import (
