@@ -38,6 +38,8 @@ type names struct {
 	srv  []string // SRVName
 	xmpp []string // id-on-xmppAddr
 	cn   string   // only if there is no subjectAltName at all
+
+	limited bool // an authority may not issue for all names: only dns is left
 }
 
 // namesOf reads the names of a certificate.
@@ -131,7 +133,7 @@ func (n names) all() []string {
 // plain returns every domain that is named, wildcards left out: what a
 // certificate of ours is good for.
 func (n names) plain() []string {
-	list := append(n.domains(federation.SIP, false), n.domains(federation.XMPP, false)...)
+	list := append(n.domains(federation.SIP), n.domains(federation.XMPP)...)
 	for _, d := range n.dns {
 		list = appendDomain(list, d)
 	}
@@ -139,42 +141,41 @@ func (n names) plain() []string {
 }
 
 // domains returns the domains that a certificate with these names is for, in
-// the spelling of [federation.Domain], wildcards left out. With dnsOnly only
-// dNSNames count.
-func (n names) domains(w federation.Wire, dnsOnly bool) []string {
-	var list []string
-	switch w {
-	case federation.SIP: // RFC 5922, section 7.1
-		for _, u := range n.uri {
-			list = appendDomain(list, sipHost(u))
+// the spelling of [federation.Domain], wildcards left out.
+func (n names) domains(w federation.Wire) []string {
+	if w == federation.SIP {
+		return n.sip()
+	}
+	return n.server()
+}
+
+// sip returns the SIP domain identities (RFC 5922, section 7.1).
+func (n names) sip() (list []string) {
+	for _, u := range n.uri {
+		list = appendDomain(list, sipHost(u))
+	}
+	if len(list) > 0 {
+		return list
+	}
+	for _, d := range n.dns {
+		list = appendDomain(list, d)
+	}
+	return appendDomain(list, n.cn)
+}
+
+// server returns the domains of an XMPP server (RFC 6120, section
+// 13.7.1.2.1).
+func (n names) server() (list []string) {
+	for _, d := range n.dns {
+		list = appendDomain(list, d)
+	}
+	for _, s := range n.srv {
+		if service, domain, _ := strings.Cut(s, "."); strings.EqualFold(service, "_xmpp-server") {
+			list = appendDomain(list, domain)
 		}
-		switch {
-		case len(list) > 0 && dnsOnly:
-			return nil
-		case len(list) > 0:
-			return list
-		}
-		for _, d := range n.dns {
-			list = appendDomain(list, d)
-		}
-		if !dnsOnly {
-			list = appendDomain(list, n.cn)
-		}
-	case federation.XMPP: // RFC 6120, section 13.7.1.2.1
-		for _, d := range n.dns {
-			list = appendDomain(list, d)
-		}
-		if dnsOnly {
-			return list
-		}
-		for _, s := range n.srv {
-			if service, domain, _ := strings.Cut(s, "."); strings.EqualFold(service, "_xmpp-server") {
-				list = appendDomain(list, domain)
-			}
-		}
-		for _, x := range n.xmpp {
-			list = appendDomain(list, x)
-		}
+	}
+	for _, x := range n.xmpp {
+		list = appendDomain(list, x)
 	}
 	return list
 }

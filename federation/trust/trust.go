@@ -14,8 +14,9 @@
 //   - A certificate that says it is an authority is refused (RFC 6120, section
 //     13.7.1.1, rule 2), unless it stands in the peer's ca_file itself.
 //   - Below an authority that is constrained to some DNS names (RFC 5280,
-//     section 4.2.1.10) only dNSNames count: crypto/x509 does not hold the
-//     other names against the constraint.
+//     section 4.2.1.10) only dNSNames count: crypto/x509 does not hold SRVName,
+//     XmppAddr and common name against the constraint, and refuses any
+//     certificate with a "sip" URI there.
 //   - Revocation is not checked (decision D-89).
 package trust
 

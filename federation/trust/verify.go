@@ -50,7 +50,7 @@ var texts = map[Check]string{
 	Shown:     "domain cannot be authenticated: it shows no certificate",
 	Readable:  "domain cannot be authenticated: its certificate is broken",
 	Validity:  "domain cannot be authenticated: its certificate is not valid now",
-	Authority: "domain cannot be authenticated: its certificate is from an unknown authority",
+	Authority: "domain cannot be authenticated: its certificate is from no authority that we trust for it",
 	Usage:     "domain cannot be authenticated: its certificate is for another use",
 	Name:      "domain cannot be authenticated: its certificate is for another name",
 }
@@ -73,12 +73,12 @@ func (s *Store) verify(w federation.Wire, cs tls.ConnectionState, domain string,
 		return err
 	}
 	p := &Problem{Wire: w, Domain: d}
-	n, free, err := s.path(p, cs, roots, usages)
+	n, err := s.path(p, cs, roots, usages)
 	if err != nil {
 		return err
 	}
 	wild := slices.ContainsFunc(n.dns, func(pattern string) bool { return wildcard(pattern, d) })
-	if s.proves(w, n.domains(w, !free), d) || wild && w == federation.XMPP {
+	if s.proves(w, n.domains(w), d) || wild && w == federation.XMPP {
 		return nil
 	}
 	p.Detail = "it names " + cmp.Or(strings.Join(p.Names, ", "), "nobody")
@@ -86,7 +86,7 @@ func (s *Store) verify(w federation.Wire, cs tls.ConnectionState, domain string,
 	switch {
 	case wild:
 		p.Advice += "; wildcards do not count for SIP (RFC 5922, section 7.2)"
-	case !free:
+	case n.limited:
 		p.Advice += " as dNSName: its authority is limited to some names"
 	}
 	return p.fault(Name)
@@ -112,8 +112,8 @@ func (s *Store) Names(w federation.Wire, cs tls.ConnectionState) ([]string, erro
 		}
 		r, ok := paths[roots]
 		if !ok {
-			n, free, err := s.path(&Problem{Wire: w, Domain: d}, cs, roots, bothEnds)
-			r = result{n.domains(w, !free), err}
+			n, err := s.path(&Problem{Wire: w, Domain: d}, cs, roots, bothEnds)
+			r = result{n.domains(w), err}
 			paths[roots] = r
 		}
 		if r.err == nil && s.proves(w, r.named, d) {
@@ -129,7 +129,7 @@ func (s *Store) Names(w federation.Wire, cs tls.ConnectionState) ([]string, erro
 	}
 	// Without a candidate, say what is wrong with a path to nobody.
 	p := &Problem{Wire: w, Domain: "the peer"}
-	if _, _, err := s.path(p, cs, s.roots.get(s.cfg), bothEnds); err != nil {
+	if _, err := s.path(p, cs, s.roots.get(s.cfg), bothEnds); err != nil {
 		return nil, err
 	}
 	p.Detail, p.Advice = "it names "+cmp.Or(strings.Join(p.Names, ", "), "nobody"), "the peer needs one that names its domain"
@@ -149,7 +149,7 @@ func (s *Store) candidates(w federation.Wire, cs tls.ConnectionState) []string {
 	if err != nil {
 		return nil // path will say so
 	}
-	list := n.domains(w, false)
+	list := n.domains(w)
 	if s.cfg.Book == nil {
 		return list
 	}
@@ -190,18 +190,17 @@ func (s *Store) serverOf(w federation.Wire, domain string) string {
 
 // path checks what does not depend on the name: that there is a certificate,
 // that it can be read, is valid now, may be used for this and comes from one of
-// roots (RFC 5280, section 6). It returns the names, and whether a path is free
-// of name constraints.
-func (s *Store) path(p *Problem, cs tls.ConnectionState, roots *x509.CertPool, usages []x509.ExtKeyUsage) (names, bool, error) {
+// roots (RFC 5280, section 6). It returns the names that count.
+func (s *Store) path(p *Problem, cs tls.ConnectionState, roots *x509.CertPool, usages []x509.ExtKeyUsage) (names, error) {
 	if len(cs.PeerCertificates) == 0 {
-		return names{}, false, p.fault(Shown)
+		return names{}, p.fault(Shown)
 	}
 	leaf := *cs.PeerCertificates[0] // a copy: crypto/tls shares it between connections
 	p.Issuer, p.NotAfter = leaf.Issuer.String(), leaf.NotAfter
 	n, err := namesOf(&leaf)
 	if err != nil {
 		p.Detail = err.Error()
-		return n, false, p.fault(Readable)
+		return n, p.fault(Readable)
 	}
 	p.Names = n.all()
 	// crypto/x509 finds nothing in a critical subjectAltName of other names
@@ -213,15 +212,18 @@ func (s *Store) path(p *Problem, cs tls.ConnectionState, roots *x509.CertPool, u
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: s.cfg.Now(), KeyUsages: usages})
 	if err != nil {
-		return n, false, p.explain(&leaf, err)
+		return n, p.explain(&leaf, err)
 	}
 	pinned := slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return len(c) == 1 })
 	if leaf.IsCA && !pinned {
 		p.Detail = "it is the certificate of an authority (cA is TRUE)"
 		p.Advice = "the peer needs one for a server, or name this one in ca_file under peers: " + p.Domain
-		return n, false, p.fault(Usage)
+		return n, p.fault(Usage)
 	}
-	return n, slices.ContainsFunc(chains, unconstrained), nil
+	if !slices.ContainsFunc(chains, unconstrained) {
+		return names{dns: n.dns, limited: true}, nil
+	}
+	return n, nil
 }
 
 // unconstrained reports that no authority in a chain is limited to some DNS
@@ -242,6 +244,10 @@ func (p *Problem) explain(leaf *x509.Certificate, err error) error {
 		p.Detail = fmt.Sprintf("%q is valid from %s to %s only", c.Subject, c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))
 		p.Advice = "the peer has to renew it; if it is not over, our clock is wrong"
 		return p.fault(Validity)
+	case invalid.Cert != nil && invalid.Reason == x509.CANotAuthorizedForThisName:
+		p.Detail = "its authority may not issue for one of its names: " + invalid.Detail
+		p.Advice = "the peer needs another one"
+		return p.fault(Authority)
 	case invalid.Cert != nil && invalid.Reason == x509.IncompatibleUsage:
 		p.Detail = "its extended key usage allows no TLS server"
 		p.Advice = "the peer needs one with serverAuth"

@@ -64,6 +64,8 @@ type Options struct {
 	NotAfter  time.Time          // one year after NotBefore
 	Usage     []x509.ExtKeyUsage // serverAuth
 	IsCA      bool               // says that it is an authority
+	Critical  bool               // the names must be understood
+	Permitted []string           // DNS names that an authority may issue for (RFC 5280, section 4.2.1.10)
 }
 
 // An Issued is a certificate with its key.
@@ -144,6 +146,7 @@ func template(o Options) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 		SerialNumber: serial, Subject: pkix.Name{CommonName: o.CN, Organization: []string{"cpimgate test"}},
 		NotBefore: o.NotBefore, NotAfter: o.NotAfter, ExtKeyUsage: o.Usage,
 		KeyUsage: x509.KeyUsageDigitalSignature, IsCA: o.IsCA, BasicConstraintsValid: true,
+		PermittedDNSDomains: o.Permitted, PermittedDNSDomainsCritical: len(o.Permitted) > 0,
 	}
 	if o.IsCA {
 		tmpl.KeyUsage |= x509.KeyUsageCertSign
@@ -183,7 +186,7 @@ func subjectAltName(o Options) (pkix.Extension, error) {
 		return pkix.Extension{}, nil
 	}
 	der, err := asn1.Marshal(names)
-	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: der}, err
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Critical: o.Critical, Value: der}, err
 }
 
 // other returns an otherName: an identifier and an explicitly tagged string.
