@@ -71,7 +71,7 @@ func (t *Trunk) withHomes(names []string) []string {
 		if home.Users != federation.SIP || home.Server == "" || slices.Contains(all, home.Domain) {
 			continue
 		}
-		if u, err := sipx.ParseURI(home.Server); err == nil && slices.Contains(names, hostName(u.Host)) {
+		if q, err := locate.ParseSIP(home.Server); err == nil && slices.Contains(names, hostName(q.Host)) {
 			all = append(all, home.Domain)
 		}
 	}

@@ -97,17 +97,18 @@ type Tx interface {
 
 // A Trunk is the SIP side of the gateway.
 type Trunk struct {
-	cfg    Config
-	log    *slog.Logger
-	parser *sip.Parser
-	tpl    *sip.TransportLayer
-	txl    *sip.TransactionLayer
-	tcp    *handover
-	tls    *handover
-	udp    []*packets
-	ctx    context.Context // of Run
-	wg     sync.WaitGroup  // all that Run waits for
-	next   atomic.Uint64   // synthetic addresses
+	cfg     Config
+	log     *slog.Logger
+	parser  *sip.Parser
+	tpl     *sip.TransportLayer
+	txl     *sip.TransactionLayer
+	tcp     *handover
+	tls     *handover
+	udp     []*packets
+	ctx     context.Context // of Run
+	wg      sync.WaitGroup  // all that Run waits for
+	next    atomic.Uint64   // synthetic addresses
+	started chan struct{}   // closed when Run has begun
 
 	mu         sync.Mutex
 	running    bool
@@ -130,7 +131,7 @@ func New(cfg Config) *Trunk {
 	defaults(&cfg)
 	t := &Trunk{
 		cfg: cfg, log: cfg.Log.With("wire", "SIP"),
-		tcp: newHandover(), tls: newHandover(),
+		started: make(chan struct{}), tcp: newHandover(), tls: newHandover(),
 		streams: make(map[string]*stream), perIP: make(map[string]int), links: make(map[linkKey]*link),
 		queued: make(map[string]int), arrivals: make(map[string]*arrival), merged: make(map[string]string),
 		lines: make(map[string]*line), idle: make(chan struct{}),
@@ -142,14 +143,18 @@ func New(cfg Config) *Trunk {
 	return t
 }
 
-// setMTU is for sipgo's package variable: it refuses to write a datagram of
-// over 1300 octets, which a response may have and a request that found no TCP.
-var setMTU sync.Once
+// global is for what sipgo keeps in package variables: it refuses to write a
+// datagram of over 1300 octets, which a response may have and a request that
+// found no TCP; and it logs to the default logger what it cannot parse, whole.
+var global sync.Once
 
 // layers builds sipgo's two layers. Our hook is registered before the
 // transaction layer's, so it runs first and in the reader.
 func (t *Trunk) layers() {
-	setMTU.Do(func() { sip.UDPMTUSize = 1 << 16 })
+	global.Do(func() {
+		sip.UDPMTUSize = 1 << 16
+		sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
+	})
 	log := slog.New(terse{t.log.Handler()})
 	noDial := func(net.Addr) net.Dialer { return net.Dialer{Control: refuseDial} }
 	t.parser = sipx.Parser(t.cfg.Limits.Message)
@@ -225,6 +230,7 @@ func (t *Trunk) Run(ctx context.Context) error {
 		return fault.E(fault.Internal, "trunk runs already")
 	}
 	t.running, t.ctx = true, inner
+	close(t.started)
 	t.mu.Unlock()
 
 	failed := make(chan error, len(t.cfg.TCP)+len(t.cfg.TLS)+len(t.udp))
