@@ -218,6 +218,9 @@ func firstHost(cfg Config) string {
 	return strings.Trim(host, "[]")
 }
 
+// Ready is closed when Run has begun: before that nothing can be sent.
+func (t *Trunk) Ready() <-chan struct{} { return t.started }
+
 // Run serves the listeners until ctx is done. Then it takes no more requests,
 // waits a while for the answers to those that it has, answers the rest 503 and
 // closes everything. It may be called once.
