@@ -48,8 +48,9 @@ func subscriberOf(text string) (subscriber, error) {
 	for more {
 		var p string
 		p, rest, more = strings.Cut(rest, ";")
-		name, value, valued := strings.Cut(strings.ToLower(p), "=")
+		name, value, valued := strings.Cut(p, "=")
 		value, err := unpercent(value, paramMarks)
+		name, value = sip.ASCIIToLower(name), sip.ASCIIToLower(value)
 		if err != nil || !isName(name) || valued && value == "" || strings.Contains(value, ";") {
 			return s, fault.E(fault.Malformed, "parameter of telephone number is malformed")
 		}

@@ -301,6 +301,7 @@ func TestTelToSIP(t *testing.T) {
 		{"TEL:+358-555-1234567;POSTD=PP22;isub=1411", "h.example", "sip:+3585551234567;isub=1411;postd=pp22@h.example;user=phone", "+3585551234567;isub=1411;postd=pp22@h.example"},
 		{"tel:7042;phone-context=h.example", "h.example", "sip:7042;phone-context=h.example@h.example;user=phone", "7042;phone-context=h.example@h.example"},
 		{"tel:70-42;b=1;a;phone-context=+1-(914)", "h.example", "sip:7042;phone-context=+1914;a;b=1@h.example;user=phone", "7042;phone-context=+1914;a;b=1@h.example"},
+		{"tel:+1;x=%41", "h.example", "sip:+1;x=a@h.example;user=phone", "+1;x=a@h.example"},
 		{"tel:+1;x=%40", "h.example", "sip:+1;x=%40@h.example;user=phone", `+1;x=\40@h.example`},
 		{"tel:7042", "h.example", "", ""},
 		{"tel:+", "h.example", "", ""},

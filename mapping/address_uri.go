@@ -15,25 +15,40 @@ const MaxURI = 8192
 
 // ParseURI reads a sip, sips, im, pres or tel URI by its grammar (RFC 3261,
 // section 25.1; RFC 3860, appendix A.2; RFC 3859, appendix A.2; RFC 3966,
-// section 3). Of an im or pres URI, user and host become those of the result,
-// and what follows "?" is left out; a tel URI is kept whole, as sipgo keeps it
-// (see [TelToSIP]).
+// section 3). Headers, which say what to write and not to whom, are left out.
+// Of an im or pres URI, user and host become those of the result; a tel URI is
+// kept whole, as sipgo keeps it (see [TelToSIP]).
 func ParseURI(text string) (sip.Uri, error) {
 	scheme, rest, ok := strings.Cut(text, ":")
 	if !ok || len(text) > MaxURI {
 		return sip.Uri{}, fault.E(fault.Malformed, "address is no URI")
 	}
 	switch scheme = strings.ToLower(scheme); scheme {
-	case "sip", "sips", "tel":
-		u, err := sipx.ParseURI(text)
+	case "sip", "sips":
+		u, err := sipx.ParseURI(withoutHeaders(text))
 		if err == nil && u.HierarhicalSlashes {
 			err = errSlashes
 		}
 		return u, err
+	case "tel":
+		if _, err := subscriberOf(rest); err != nil {
+			return sip.Uri{}, err
+		}
+		return sipx.ParseURI(text)
 	case "im", "pres":
 		return parseInbox(scheme, rest)
 	}
 	return sip.Uri{}, fault.E(fault.Unsupported, "address has an unknown scheme")
+}
+
+// withoutHeaders cuts a SIP URI before its headers, which start at the first
+// question mark that is not in the user.
+func withoutHeaders(text string) string {
+	host := strings.IndexByte(text, '@') + 1
+	if i := strings.IndexByte(text[host:], '?'); i >= 0 {
+		return text[:host+i]
+	}
+	return text
 }
 
 // sip://u@h is the user //u in the grammar, and u to sipgo and others.

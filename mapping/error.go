@@ -82,7 +82,7 @@ func contactOf(e *xep.Error) sip.Header {
 	switch strings.ToLower(scheme) {
 	case "sip", "sips", "tel":
 		u, err = ParseURI(e.Address)
-		u.Password, u.Headers = "", nil
+		u.Password = ""
 	case "im", "pres":
 		if u, err = ParseURI(e.Address); err == nil {
 			user, _ := userOf(u) // grammatical, as ParseURI found
