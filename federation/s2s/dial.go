@@ -66,7 +66,7 @@ func (s *Server) dial(ctx context.Context, k key, use purpose) (*outbound, error
 		if err == nil {
 			return out, nil
 		}
-		causes = append(causes, fmt.Errorf("%s: %w", t, err))
+		causes = append(causes, fmt.Errorf("%s: %w", t, cause(err)))
 		if e, ok := errors.AsType[*streamError](err); ok && e.host != "" && hops < maxHops {
 			hops++
 			other, err := s.elsewhere(ctx, e.host, t)
@@ -80,6 +80,14 @@ func (s *Server) dial(ctx context.Context, k key, use purpose) (*outbound, error
 		}
 	}
 	return nil, fault.Wrap(kind, errors.Join(causes...), "%s", text)
+}
+
+// cause is what the operator needs of an error whose text the sender gets.
+func cause(err error) error {
+	if f, ok := err.(*fault.Error); ok && f.Err != nil {
+		return f.Err
+	}
+	return err
 }
 
 // try negotiates a stream with one target. A peer that breaks off in the middle
