@@ -194,6 +194,19 @@ func TestTypes(t *testing.T) {
 	}
 }
 
+// TestPlainOnly: the switch leaves XHTML-IM out, never the text (XEP-0071 is
+// deprecated).
+func TestPlainOnly(t *testing.T) {
+	req := messageOf(t, romeo, juliet, "text/html", "<p>a<br><b>b</b></p>")
+	for _, only := range []bool{false, true} {
+		in, err := toXMPP(t, req, XMPPOptions{PlainOnly: only})
+		wantText(t, in, err, "a\nb")
+		if (in.Stanza.HTML == nil) != only {
+			t.Errorf("switch %v: HTML is %v", only, in.Stanza.HTML)
+		}
+	}
+}
+
 // TestContentEncoding: deflate in both forms, gzip, and what is refused with
 // Accept-Encoding (RFC 3261, section 8.2.3).
 func TestContentEncoding(t *testing.T) {

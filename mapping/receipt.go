@@ -72,7 +72,7 @@ func NoticeToSIP(asked *imdn.Request, kind imdn.Kind, status imdn.Status, id str
 }
 
 // NoticeToXMPP maps a disposition notification to what the sender of the stanza
-// id is told, nil for nothing (XEP-0184, section 5; XEP-0333, section 4.1):
+// id is told, nil for nothing (XEP-0184, section 7; XEP-0333, section 4.2):
 //
 //	delivery, delivered     received
 //	delivery, failed        error recipient-unavailable

@@ -15,7 +15,7 @@ import (
 )
 
 // isSecured reports whether a type is an S/MIME object (RFC 3923, section 6;
-// RFC 8551, section 3.2): nothing in it is ours to read or change.
+// RFC 8551): nothing in it is ours to read or change.
 func isSecured(m cpim.Media) bool {
 	switch m.Type {
 	case "multipart/signed", "application/pkcs7-mime", "application/x-pkcs7-mime":
@@ -60,8 +60,7 @@ func (r *reader) secured(p cpim.Part) error {
 	return nil
 }
 
-// onlyCRLF reports whether each line ends the way that is signed (RFC 8551,
-// section 3.1.1).
+// onlyCRLF reports whether each line ends the way that is signed (RFC 8551).
 func onlyCRLF(b []byte) bool {
 	n := bytes.Count(b, []byte("\r\n"))
 	return bytes.Count(b, []byte("\n")) == n && bytes.Count(b, []byte("\r")) == n

@@ -151,7 +151,7 @@ func bodyOf(m *xep.Message, languages []string) xep.Text {
 	return text
 }
 
-// matches is the basic filtering of RFC 4647, section 3.3.1.
+// matches is the basic filtering of RFC 4647.
 func matches(tag, want string) bool {
 	if len(tag) > len(want) && tag[len(want)] == '-' {
 		tag = tag[:len(want)]

@@ -118,7 +118,7 @@ var several = map[xml.Name]bool{
 }
 
 // encryptions names the namespaces of end-to-end encryption (XEP-0380,
-// section 3).
+// section 3.2).
 var encryptions = map[string]string{
 	"urn:xmpp:otr:0":                 OTR,
 	"jabber:x:encrypted":             "Legacy OpenPGP",
@@ -174,7 +174,7 @@ func (m *Message) addOOB(e *xmltree.Element) {
 
 // addFallback notes the one fallback that matters here: the quotation in front
 // of a reply (XEP-0461, section 3.1). Without a body child the whole body is
-// fallback (XEP-0428, section 2.1).
+// fallback (XEP-0428, section 2.2).
 func (m *Message) addFallback(e *xmltree.Element) {
 	if e.Get("for") == NSReply && (e.Child(NSFallback, "body") != nil || len(e.Nodes) == 0) {
 		m.Quoted = true
@@ -200,7 +200,7 @@ func (m *Message) setFastened(e *xmltree.Element) {
 	}
 }
 
-// addSFS reads a file shared statelessly (XEP-0447, section 2.1).
+// addSFS reads a file shared statelessly (XEP-0447, section 3.1).
 func (m *Message) addSFS(e *xmltree.Element) {
 	f := fileOf(e)
 	if sources := e.Child(NSSFS, "sources"); sources != nil {
@@ -213,7 +213,7 @@ func (m *Message) addSFS(e *xmltree.Element) {
 	m.Files = append(m.Files, f)
 }
 
-// addSIMS reads its predecessor (XEP-0385, section 2).
+// addSIMS reads its predecessor (XEP-0385, section 4.1).
 func (m *Message) addSIMS(e *xmltree.Element) {
 	media := e.Child(NSSIMS, "media-sharing")
 	if media == nil {
