@@ -4,9 +4,11 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"unicode"
 
 	"cpimgate/cpim"
 	"cpimgate/cpim/fault"
+	"cpimgate/cpim/xmltree"
 )
 
 // The headers of the namespace urn:ietf:params:imdn (RFC 5438, section 10).
@@ -36,6 +38,16 @@ type Request struct {
 	Ignored []string // values that RFC 5438 does not know
 }
 
+// maxID bounds a Message-ID that we remember.
+const maxID = 255
+
+// isID reports whether a Message-ID can be remembered and named again. RFC 5438,
+// section 10, wants a Token; "@" and the like are common and do no harm.
+func isID(s string) bool {
+	return s != "" && len(s) <= maxID && s == xmltree.Clean(s) &&
+		!strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
+}
+
 // MessageID returns the Message-ID of a message, or "".
 func MessageID(m *cpim.Message) string {
 	if h := m.Get(cpim.IMDN, messageID); h != nil {
@@ -45,12 +57,12 @@ func MessageID(m *cpim.Message) string {
 }
 
 // RequestOf returns what m asks to be told, or nil. A message that has no
-// Message-ID or DateTime cannot be answered (RFC 5438, section 7.1.1), a
+// usable Message-ID or no DateTime cannot be answered (RFC 5438, section 7.1.1), a
 // notification is never answered (section 7.2.1), and a way back that is broken
 // or suspiciously long is not gone.
 func RequestOf(m *cpim.Message) *Request {
 	id := MessageID(m)
-	if id == "" || m.DateTime.IsZero() || len(m.To) == 0 || Is(m) {
+	if !isID(id) || m.DateTime.IsZero() || len(m.To) == 0 || Is(m) {
 		return nil
 	}
 	r := &Request{MessageID: id, DateTime: m.DateTime, From: m.From, To: m.To[0]}

@@ -102,7 +102,7 @@ func Parse(b []byte) (*Notification, error) {
 
 // take reads one child of the document.
 func (n *Notification) take(c *xmltree.Element) error {
-	text := strings.TrimSpace(c.Text())
+	text := strings.Trim(c.Text(), " \t\r\n")
 	switch c.Name.Local {
 	case "message-id":
 		n.MessageID = text
