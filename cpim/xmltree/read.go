@@ -197,25 +197,35 @@ func (r *Reader) Next() (*Element, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := len(r.scopes)
+	scopes := len(r.scopes)
 	top, err := r.element(start)
 	if err != nil {
 		return nil, err
 	}
-	path := []*Element{top}
-	ends := []string{rawName(start.Name)}
-	marks := []int{base}
-	children := 0
-	fail := func(err error) (*Element, error) {
+	if err := r.fill(frame{top, rawName(start.Name), scopes}); err != nil {
 		if x, ok := errors.AsType[*Error](err); ok && x.Condition == PolicyViolation {
 			x.Head = &Element{Name: top.Name, Attr: top.Attr}
 		}
 		return nil, err
 	}
-	for len(path) > 0 {
+	r.in.n = 0
+	return top, nil
+}
+
+// A frame is an element whose end tag has not come yet.
+type frame struct {
+	*Element
+	end    string // raw name that its end tag must have
+	scopes int    // how many bindings there were outside
+}
+
+// fill reads the content of an element up to its end tag.
+func (r *Reader) fill(top frame) error {
+	path := []frame{top}
+	for children := 0; len(path) > 0; {
 		tok, err := r.token()
 		if err != nil {
-			return fail(unexpectedEOF(err))
+			return unexpectedEOF(err)
 		}
 		at := path[len(path)-1]
 		switch tok := tok.(type) {
@@ -224,30 +234,27 @@ func (r *Reader) Next() (*Element, error) {
 		case xml.StartElement:
 			children++
 			if r.lim.Children > 0 && children > r.lim.Children {
-				return fail(refuse(PolicyViolation, "over %d elements", r.lim.Children))
+				return refuse(PolicyViolation, "over %d elements", r.lim.Children)
 			}
 			if r.lim.Depth > 0 && len(path) >= r.lim.Depth {
-				return fail(refuse(PolicyViolation, "over %d levels deep", r.lim.Depth))
+				return refuse(PolicyViolation, "over %d levels deep", r.lim.Depth)
 			}
-			marks = append(marks, len(r.scopes))
+			scopes := len(r.scopes)
 			e, err := r.element(tok)
 			if err != nil {
-				return fail(err)
+				return err
 			}
 			at.Nodes = append(at.Nodes, e)
-			path = append(path, e)
-			ends = append(ends, rawName(tok.Name))
+			path = append(path, frame{e, rawName(tok.Name), scopes})
 		case xml.EndElement:
-			last := len(path) - 1
-			if rawName(tok.Name) != ends[last] {
-				return nil, refuse(NotWellFormed, "end tag %q where %q is open", rawName(tok.Name), ends[last])
+			if rawName(tok.Name) != at.end {
+				return refuse(NotWellFormed, "end tag %q where %q is open", rawName(tok.Name), at.end)
 			}
-			r.scopes = r.scopes[:marks[last]]
-			path, ends, marks = path[:last], ends[:last], marks[:last]
+			r.scopes = r.scopes[:at.scopes]
+			path = path[:len(path)-1]
 		}
 	}
-	r.in.n = 0
-	return top, nil
+	return nil
 }
 
 // start skips white space and returns the next start tag, or io.EOF.
