@@ -35,9 +35,10 @@ type question struct {
 
 // An entry is an answer or a failure.
 type entry struct {
-	answer  Answer
-	err     error
-	expires time.Time
+	answer Answer
+	err    error
+	ended  time.Time // when the answer was over
+	again  time.Time // when to ask again
 }
 
 // newCache returns a cache before a resolver. It is a [Resolver] itself.
@@ -52,7 +53,7 @@ func newCache(cfg Config) *cache {
 // Lookup implements [Resolver].
 func (c *cache) Lookup(ctx context.Context, name string, qtype uint16) (Answer, error) {
 	q := question{name, qtype}
-	if e, ok := c.known.Get(q); ok && c.now().Before(e.expires) {
+	if e, ok := c.known.Get(q); ok && c.now().Before(e.again) {
 		return e.answer, e.err
 	}
 	// The flight goes on when the first who asked has left, for the others; the
@@ -75,18 +76,16 @@ func (c *cache) Lookup(ctx context.Context, name string, qtype uint16) (Answer, 
 func (c *cache) fetch(ctx context.Context, q question) entry {
 	answer, err := c.from.Lookup(ctx, q.name, q.qtype)
 	now := c.now()
-	e := entry{answer: answer, err: err, expires: now.Add(answer.TTL)}
-	if err == nil {
-		if answer.TTL > 0 {
-			c.known.Add(q, e)
+	e := entry{answer: answer, err: err, ended: now.Add(answer.TTL), again: now.Add(answer.TTL)}
+	if err != nil {
+		if old, ok := c.known.Peek(q); ok && old.err == nil && now.Before(old.ended.Add(c.stale)) {
+			c.log.Warn("DNS fails, old answer used", "name", q.name, "ended", old.ended, "err", err)
+			e = old
 		}
-		return e
+		e.again = now.Add(failureTTL)
 	}
-	e.expires = now.Add(failureTTL)
-	if old, ok := c.known.Peek(q); ok && old.err == nil && now.Before(old.expires.Add(c.stale)) {
-		c.log.Warn("DNS fails, old answer used", "name", q.name, "expired", old.expires, "err", err)
-		return old // stays as it is: asked again, and served until too old
+	if now.Before(e.again) {
+		c.known.Add(q, e)
 	}
-	c.known.Add(q, e)
 	return e
 }
