@@ -3,6 +3,7 @@ package trunk
 import (
 	"net"
 	"net/netip"
+	"sync"
 
 	"github.com/emiago/sipgo/sip"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -29,10 +30,12 @@ type packets struct {
 	addr    *net.TCPAddr // synthetic; only its text is used
 	source  net.Addr     // of the datagram in hand; the reader's
 	sources *lru.Cache[string, struct{}]
+	ready   chan struct{} // closed at the first ReadFrom
+	once    sync.Once
 }
 
 func newPackets(t *Trunk, pc net.PacketConn) *packets {
-	p := &packets{PacketConn: pc, t: t, addr: discard(2 * t.next.Add(1))}
+	p := &packets{PacketConn: pc, t: t, addr: discard(2 * t.next.Add(1)), ready: make(chan struct{})}
 	p.sources, _ = lru.NewWithEvict(maxSources, func(source string, _ struct{}) {
 		t.tpl.Pool("udp").Delete(source)
 	}) // fails for sizes below one only
@@ -43,6 +46,7 @@ func (p *packets) serve() error { return p.t.tpl.ServeUDP(p) }
 
 // ReadFrom implements [net.PacketConn] for sipgo's reader.
 func (p *packets) ReadFrom(b []byte) (int, net.Addr, error) {
+	p.once.Do(func() { close(p.ready) })
 	for {
 		n, from, err := p.PacketConn.ReadFrom(b)
 		if err != nil {

@@ -111,7 +111,7 @@ type Trunk struct {
 	started chan struct{}   // closed when Run has begun
 
 	mu         sync.Mutex
-	running    bool
+	running    bool               // Run has begun
 	draining   bool               // no new requests
 	stopped    bool               // no new goroutines
 	unanswered int                // requests without their final answer
@@ -228,18 +228,22 @@ func (t *Trunk) Run(ctx context.Context) error {
 	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	t.mu.Lock()
-	if t.running {
+	if t.ctx != nil {
 		t.mu.Unlock()
 		return fault.E(fault.Internal, "trunk runs already")
 	}
-	t.running, t.ctx = true, inner
-	close(t.started)
+	t.ctx = inner
 	t.mu.Unlock()
 
 	failed := make(chan error, len(t.cfg.TCP)+len(t.cfg.TLS)+len(t.udp))
 	for _, p := range t.udp {
 		t.wg.Go(func() { failed <- p.serve() })
+		<-p.ready // sipgo has it: else it would open a socket of its own to send from
 	}
+	t.mu.Lock()
+	t.running = true
+	close(t.started)
+	t.mu.Unlock()
 	t.wg.Go(func() { _ = t.tpl.ServeTCP(t.tcp) }) // ends with the hand-over
 	t.wg.Go(func() { _ = t.tpl.ServeTLS(t.tls) })
 	for _, l := range t.cfg.TCP {
