@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -15,12 +16,13 @@ const apex = "example."
 
 // soa is there from the start; its minimum makes absence forgotten at once (RFC
 // 2308, section 4).
-const soa = "example. 0 SOA ns.example. hostmaster.example. 1 3600 600 86400 0\n"
+const soa = "$TTL 1\nexample. SOA ns.example. hostmaster.example. 1 3600 600 86400 0\n"
 
 // A zone answers for [apex] over UDP and TCP on one address.
 type zone struct {
 	mu      sync.RWMutex
 	records map[string][]dns.RR // by lower-case owner name
+	asked   *Log                // a line for each question
 	servers [2]*dns.Server
 	running sync.WaitGroup
 }
@@ -38,7 +40,7 @@ func serveZone(addr netip.Addr) *zone {
 		pc.Close()
 		return nil
 	}
-	z := &zone{}
+	z := &zone{asked: newLog()}
 	if err := z.set(""); err != nil {
 		panic("peers: our own SOA: " + err.Error())
 	}
@@ -64,7 +66,6 @@ func (z *zone) close() {
 func (z *zone) set(text string) error {
 	records := make(map[string][]dns.RR)
 	p := dns.NewZoneParser(strings.NewReader(soa+text+"\n"), apex, "")
-	p.SetDefaultTTL(0)
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
 		name := strings.ToLower(rr.Header().Name)
 		records[name] = append(records[name], rr)
@@ -109,5 +110,6 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	if !known {
 		m.Rcode = dns.RcodeNameError
 	}
+	fmt.Fprintf(z.asked, "%s %s: %s, %d records\n", name, dns.TypeToString[q.Question[0].Qtype], dns.RcodeToString[m.Rcode], len(m.Answer))
 	_ = w.WriteMsg(m)
 }

@@ -41,7 +41,8 @@ type Kamailio struct {
 
 // kamailioConfig is the server's file. It asks the zone for other domains
 // (NAPTR in the order that the zone gives), keeps no answer for long and
-// blocks no destination, so that a peer that comes back is found at once. A
+// blocks no destination, so that a peer that comes back is found at once; it
+// waits longer for an answer than the gateway lets it (decision D-70). A
 // user is reached over the connection that registered (a TLS client listens
 // for nobody).
 const kamailioConfig = `#!KAMAILIO
@@ -62,8 +63,6 @@ alias="%[3]s"
 dns_try_naptr=yes
 dns_naptr_ignore_rfc=no
 dns_srv_lb=no
-dns_cache_min_ttl=0
-dns_cache_max_ttl=1
 dns_cache_negative_ttl=0
 dns_use_search_list=no
 use_dst_blocklist=off
@@ -84,7 +83,7 @@ loadmodule "tls.so"
 modparam("tls", "config", "%[4]s/tls.cfg")
 modparam("usrloc", "db_mode", 0)
 modparam("nathelper|registrar", "received_avp", "$avp(received)")
-modparam("tm", "fr_timer", 15000)
+modparam("tm", "fr_timer", 25000)
 
 request_route {
 	if (!mf_process_maxfwd_header("10")) {

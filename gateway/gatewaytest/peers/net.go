@@ -38,7 +38,12 @@ func New(t testing.TB) *Net {
 		n.prefix = fmt.Sprintf("127.7.%d.", i)
 		n.zone = serveZone(n.Addr(nameServer))
 	}
-	t.Cleanup(n.zone.close)
+	t.Cleanup(func() {
+		n.zone.close()
+		if t.Failed() {
+			t.Logf("--- questions to the zone\n%s", tail(n.zone.asked.String(), 2000))
+		}
+	})
 	n.resolvConf = n.write("resolv.conf", fmt.Sprintf("nameserver %s\noptions timeout:1 attempts:2\n", n.Addr(nameServer)))
 	return n
 }
@@ -54,8 +59,8 @@ func (n *Net) DNS() string { return netip.AddrPortFrom(n.Addr(nameServer), 53).S
 func (n *Net) Text(s string) string { return strings.ReplaceAll(s, "NET.", n.prefix) }
 
 // Zone replaces the records of the zone, in the text form of RFC 1035, section
-// 5.1, with [Net.Text]'s addresses. Records have a TTL of zero unless they say
-// otherwise: the next question gets the new answer.
+// 5.1, with [Net.Text]'s addresses. Records have a TTL of one second unless they say
+// otherwise (Kamailio 5.6.3 takes SRV records with a TTL of zero for outdated).
 func (n *Net) Zone(text string) {
 	n.t.Helper()
 	if err := n.zone.set(n.Text(text)); err != nil {

@@ -8,11 +8,7 @@ import (
 // of one domain, over TLS that both sides verify.
 func TestProsody(t *testing.T) {
 	n := New(t)
-	n.Zone(`
-_xmpp-client._tcp.xmpp  SRV 0 0 5222 server.xmpp
-_xmpps-client._tcp.xmpp SRV 0 0 5223 server.xmpp
-server.xmpp             A   NET.20
-`)
+	n.Zone(XMPPRecords("xmpp.example", 20, true) + ClientRecords("xmpp.example"))
 	n.StartProsody(ProsodyConfig{Domain: "xmpp.example", Host: 20, Users: []string{"juliet", "nurse"}, SecureAuth: true})
 	nurse := n.StartSendxmpp("nurse@xmpp.example", "juliet@xmpp.example")
 	juliet := n.StartSendxmpp("juliet@xmpp.example", "nurse@xmpp.example")
@@ -34,10 +30,7 @@ server.xmpp             A   NET.20
 // domain over each transport, and answers of the server.
 func TestKamailio(t *testing.T) {
 	n := New(t)
-	n.Zone(`
-_sip._udp.sip SRV 0 0 5060 server.sip
-server.sip    A   NET.10
-`)
+	n.Zone(SIPRecords("sip.example", "udp", 10))
 	k := n.StartKamailio(KamailioConfig{Domain: "sip.example", Host: 10})
 	romeo := n.StartBaresip(BaresipConfig{User: "romeo@sip.example", Host: 11, Server: k.Addr, Transport: "tls", Correspondent: "sip:tybalt@sip.example"})
 	tybalt := n.StartBaresip(BaresipConfig{User: "tybalt@sip.example", Host: 12, Server: k.Addr, Transport: "tcp", Correspondent: "sip:nobody@sip.example"})

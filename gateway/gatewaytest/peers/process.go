@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// patience is how long a peer may take for anything; a test that waits that
-// long has failed.
-const patience = 20 * time.Second
+// patience is how long a peer may take for anything, a transaction that times
+// out included; a test that waits that long has failed.
+const patience = 40 * time.Second
 
 // A Process is one program of a [Net] with everything that it has written.
 type Process struct {

@@ -1,0 +1,234 @@
+package gatewaytest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
+	"cpimgate/federation"
+	"cpimgate/federation/locate"
+	"cpimgate/federation/s2s"
+	"cpimgate/federation/trunk"
+	"cpimgate/federation/trust"
+	"cpimgate/federation/trust/trusttest"
+)
+
+// A book says that there is one home, and that TLS is required of all.
+type book struct{ home federation.Home }
+
+func (b book) Homes() []federation.Home { return []federation.Home{b.home} }
+func (b book) Home(d string) (federation.Home, bool) {
+	return b.home, d == b.home.Domain
+}
+func (b book) Rules(string) federation.Rules { return federation.Rules{Allow: true} }
+func (b book) Stands(w federation.Wire, d string) bool {
+	return d == b.home.Domain && b.home.Users != w
+}
+
+// A Settings is what a small domain is made of.
+type Settings struct {
+	Domain   string
+	Users    []string // local parts; others do not exist
+	CA       *trusttest.CA
+	Resolver locate.Resolver
+	Roots    *x509.CertPool
+	Log      *slog.Logger
+}
+
+func (s Settings) parts(w federation.Wire) (book, *locate.Locator, *trust.Store, error) {
+	// A wire stands for homes whose people use the other one: that is how the
+	// gateway sees itself. Here the people of the domain are on this wire, so
+	// the book says the contrary.
+	other := federation.SIP
+	if w == federation.SIP {
+		other = federation.XMPP
+	}
+	b := book{federation.Home{Domain: s.Domain, Users: other}}
+	cert, err := s.CA.Issue(trusttest.Options{DNS: []string{s.Domain}})
+	if err != nil {
+		return b, nil, nil, err
+	}
+	store, err := trust.New(trust.Config{Certs: []tls.Certificate{cert.TLS}, Roots: s.Roots, Book: b, Log: s.Log})
+	return b, locate.New(locate.Config{Resolver: s.Resolver, Book: b}), store, err
+}
+
+// A SIPDomain is a small SIMPLE domain: a server with users who take messages.
+type SIPDomain struct {
+	Settings
+	trunk  *trunk.Trunk
+	port   int
+	script bool // the requests wait for Answer
+
+	mu      sync.Mutex
+	waiting []waiting
+
+	Requests chan *sip.Request // what its users have received
+}
+
+type waiting struct {
+	req *sip.Request
+	tx  trunk.Tx
+}
+
+// NewSIPDomain opens a TLS listener on loopback.
+func NewSIPDomain(s Settings) (*SIPDomain, error) {
+	b, find, store, err := s.parts(federation.SIP)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	d := &SIPDomain{Settings: s, port: l.Addr().(*net.TCPAddr).Port, Requests: make(chan *sip.Request, 100)}
+	d.trunk = trunk.New(trunk.Config{
+		Name: s.Domain, Book: b, Locate: find, Trust: store, TLS: []net.Listener{l}, Handler: d, Log: s.Log,
+	})
+	return d, nil
+}
+
+// Zone returns the records that make the domain found.
+func (d *SIPDomain) Zone() string {
+	return fmt.Sprintf("_sips._tcp.%s. SRV 0 0 %d %[1]s.\n%[1]s. A 127.0.0.1\n", d.Domain, d.port)
+}
+
+// Run serves until ctx is done.
+func (d *SIPDomain) Run(ctx context.Context) error { return d.trunk.Run(ctx) }
+
+// ServeSIP implements [trunk.Handler]: a user who exists takes what he is sent.
+func (d *SIPDomain) ServeSIP(_ context.Context, req *sip.Request, _ federation.Peer, tx trunk.Tx) error {
+	if !exists(d.Users, req.Recipient.User) {
+		return tx.Answer(trunk.Reply(req, sip.StatusNotFound, "Not Found"))
+	}
+	d.Requests <- req
+	if d.script {
+		d.mu.Lock()
+		d.waiting = append(d.waiting, waiting{req, tx})
+		d.mu.Unlock()
+		return nil
+	}
+	return tx.Answer(trunk.Reply(req, sip.StatusOK, "OK"))
+}
+
+// Script has the requests wait for Answer.
+func (d *SIPDomain) Script() { d.script = true }
+
+// Answer answers the oldest request that waits, as res says.
+func (d *SIPDomain) Answer(res *sip.Response) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.waiting) == 0 {
+		return fmt.Errorf("no request waits for an answer")
+	}
+	w := d.waiting[0]
+	d.waiting = d.waiting[1:]
+	var fields []sip.Header
+	for _, h := range res.Headers() {
+		switch h.Name() {
+		case "Via", "From", "To", "Call-ID", "CSeq", "Content-Length":
+		default:
+			fields = append(fields, h)
+		}
+	}
+	return w.tx.Answer(trunk.Reply(w.req, res.StatusCode, res.Reason, fields...))
+}
+
+// Send sends a request to the domain of its Request-URI and returns the final
+// response.
+func (d *SIPDomain) Send(req *sip.Request) (*sip.Response, error) {
+	type answer struct {
+		res *sip.Response
+		err error
+	}
+	c := make(chan answer, 1)
+	d.trunk.Send(req, req.Recipient.Host, func(res *sip.Response, err error) { c <- answer{res, err} }, 30*time.Second)
+	a := <-c
+	return a.res, a.err
+}
+
+// Write has a user write a text to an address such as juliet@example.com.
+func (d *SIPDomain) Write(user, to, text string) (*sip.Response, error) {
+	var uri sip.Uri
+	if err := sip.ParseUri("sip:"+to, &uri); err != nil {
+		return nil, err
+	}
+	req := sip.NewRequest(sip.MESSAGE, uri)
+	req.AppendHeader(&sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: user, Host: d.Domain}, Params: sip.NewParams()})
+	req.AppendHeader(&sip.ToHeader{Address: uri, Params: sip.NewParams()})
+	req.AppendHeader(sip.NewHeader("Content-Type", "text/plain"))
+	req.SetBody([]byte(text))
+	return d.Send(req)
+}
+
+// An XMPPDomain is a small XMPP domain: a server with users who take messages.
+type XMPPDomain struct {
+	Settings
+	s2s  *s2s.Server
+	port int
+
+	Stanzas chan *xmltree.Element // what its users have received, errors too
+}
+
+// NewXMPPDomain opens a listener on loopback.
+func NewXMPPDomain(s Settings) (*XMPPDomain, error) {
+	b, find, store, err := s.parts(federation.XMPP)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	d := &XMPPDomain{Settings: s, port: l.Addr().(*net.TCPAddr).Port, Stanzas: make(chan *xmltree.Element, 100)}
+	d.s2s = s2s.New(s2s.Config{
+		Name: "small domain", Book: b, Locate: find, Trust: store, Handler: d, StartTLS: []net.Listener{l}, Log: s.Log,
+	})
+	return d, nil
+}
+
+// Zone returns the records that make the domain found.
+func (d *XMPPDomain) Zone() string {
+	return fmt.Sprintf("_xmpp-server._tcp.%s. SRV 0 0 %d %[1]s.\n%[1]s. A 127.0.0.1\n", d.Domain, d.port)
+}
+
+// Run serves until ctx is done.
+func (d *XMPPDomain) Run(ctx context.Context) error { return d.s2s.Run(ctx) }
+
+// ServeStanza implements [s2s.Handler]. What is for nobody comes back, as RFC
+// 6121, section 8.5.1 has it.
+func (d *XMPPDomain) ServeStanza(_ context.Context, e *xmltree.Element, _ federation.Peer) {
+	h, err := xep.HeaderOf(e)
+	if err == nil && !exists(d.Users, h.To.Localpart()) {
+		if refusal := xep.ErrorStanza(h, &xep.Error{Type: "cancel", Condition: "service-unavailable"}); refusal != nil {
+			d.Send(refusal)
+		}
+		return
+	}
+	d.Stanzas <- e
+}
+
+// Send sends a stanza to the domain of its address.
+func (d *XMPPDomain) Send(e *xmltree.Element) error {
+	c := make(chan error, 1)
+	d.s2s.Send(e, time.Time{}, func(_ federation.How, err error) { c <- err })
+	return <-c
+}
+
+// Write has a user write a text to an address such as romeo@example.net.
+func (d *XMPPDomain) Write(user, to, id, text string) error {
+	return d.Send(xmltree.New(xep.NS, "message",
+		xmltree.New(xep.NS, "body", xmltree.Text(text)),
+	).With("from", user+"@"+d.Domain+"/balcony").With("to", to).With("id", id).With("type", "chat"))
+}
+
+func exists(users []string, name string) bool { return slices.Contains(users, name) }

@@ -1,0 +1,128 @@
+package gatewaytest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"cpimgate/federation"
+	"cpimgate/federation/locate"
+	"cpimgate/federation/trust/trusttest"
+	"cpimgate/gateway"
+	"cpimgate/gateway/config"
+)
+
+// A World is a small internet on loopback: a certification authority, a zone, a
+// SIP domain whose gateway we are, and an XMPP domain out there.
+type World struct {
+	CA      *trusttest.CA
+	Zone    *locate.Static
+	SIP     *SIPDomain
+	XMPP    *XMPPDomain
+	Gateway *gateway.Gateway
+
+	dir string
+	run errgroup.Group
+	end context.CancelFunc
+}
+
+// Options say what a World is like. Zero fields have the names of the RFCs'
+// examples.
+type Options struct {
+	SIP, XMPP           string   // domains; example.net and example.com
+	SIPUsers, XMPPUsers []string // romeo and juliet
+	YAML                string   // more settings of the gateway
+	Trace               federation.Trace
+	Log                 *slog.Logger
+}
+
+// NewWorld makes a world and starts it. Close ends it.
+func NewWorld(ctx context.Context, o Options) (*World, error) {
+	if o.SIP == "" {
+		o.SIP, o.XMPP = "example.net", "example.com"
+	}
+	if o.SIPUsers == nil {
+		o.SIPUsers, o.XMPPUsers = []string{"romeo"}, []string{"juliet"}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	w := &World{end: func() {}}
+	if err := w.build(o); err != nil {
+		w.Close()
+		return nil, err
+	}
+	ctx, w.end = context.WithCancel(ctx)
+	for _, run := range []func(context.Context) error{w.SIP.Run, w.XMPP.Run, w.Gateway.Run} {
+		w.run.Go(func() error { return run(ctx) })
+	}
+	for _, ready := range []<-chan struct{}{w.SIP.trunk.Ready(), w.XMPP.s2s.Ready(), w.Gateway.Ready()} {
+		<-ready
+	}
+	return w, nil
+}
+
+func (w *World) build(o Options) error {
+	var err error
+	if w.dir, err = os.MkdirTemp("", "cpimgate-"); err != nil {
+		return err
+	}
+	if w.CA, err = trusttest.NewCA("small authority"); err != nil {
+		return err
+	}
+	if w.Zone, err = locate.NewStatic(""); err != nil {
+		return err
+	}
+	s := Settings{Domain: o.SIP, Users: o.SIPUsers, CA: w.CA, Resolver: w.Zone, Roots: w.CA.Pool(), Log: o.Log}
+	if w.SIP, err = NewSIPDomain(s); err != nil {
+		return err
+	}
+	s.Domain, s.Users = o.XMPP, o.XMPPUsers
+	if w.XMPP, err = NewXMPPDomain(s); err != nil {
+		return err
+	}
+	if err := w.gateway(o); err != nil {
+		return err
+	}
+	return w.Zone.Set(w.zone(o))
+}
+
+// gateway makes the gateway from a file, as an operator would.
+func (w *World) gateway(o Options) error {
+	if _, _, _, err := w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP}}); err != nil {
+		return err
+	}
+	yaml := fmt.Sprintf(`domains:
+  %s: {users: sip, server: "sip:%[1]s:%d;transport=tls"}
+tls: {cert: cert.pem, key: key.pem}
+listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0.1:0", xmpps: off, admin: off}
+%[3]s`, o.SIP, w.SIP.port, o.YAML)
+	settings, err := config.Parse(filepath.Join(w.dir, "cpimgate.yaml"), []byte(yaml))
+	if err != nil {
+		return err
+	}
+	w.Gateway, err = gateway.New(gateway.Config{
+		Settings: settings, Version: "test", Log: o.Log, Trace: o.Trace, Resolver: w.Zone, Roots: w.CA.Pool(),
+	})
+	return err
+}
+
+// zone returns the records of the world. The gateway is the SIP domain's XMPP
+// server; the SIP domain's own proxy finds the XMPP domain at the gateway.
+func (w *World) zone(o Options) string {
+	a := w.Gateway.Addrs()
+	return w.SIP.Zone() + w.XMPP.Zone() + fmt.Sprintf(
+		"_xmpp-server._tcp.%s. SRV 0 0 %d gw.%[1]s.\n_sips._tcp.%[3]s. SRV 0 0 %[4]d gw.%[1]s.\ngw.%[1]s. A 127.0.0.1\n",
+		o.SIP, a["xmpp"].Port(), o.XMPP, a["sips"].Port())
+}
+
+// Close ends the world and waits until everything in it has ended.
+func (w *World) Close() error {
+	w.end()
+	return errors.Join(w.run.Wait(), os.RemoveAll(w.dir))
+}
