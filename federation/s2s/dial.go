@@ -166,13 +166,17 @@ func (o *outbound) negotiate(ctx context.Context, use purpose, external bool) er
 	switch {
 	case use == asVerifier:
 		return nil
-	case external && o.offers("EXTERNAL"):
-		done, err := o.external()
-		if done || err != nil {
-			return err
-		}
+	case !external || !o.offers("EXTERNAL"):
+		return o.dialback()
 	}
-	return o.dialback()
+	if done, err := o.external(); done || err != nil {
+		return err
+	}
+	err := o.dialback()
+	if _, verdict := errors.AsType[*fault.Error](err); err != nil && !verdict {
+		return &brokenSASL{err} // it has ended the stream over our certificate
+	}
+	return err
 }
 
 // restart sends a stream header and reads the peer's with its features

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/xep"
@@ -127,10 +126,9 @@ func (s *Server) verify(ctx context.Context, k key, streamID, dialbackKey string
 		}
 		return "remote-connection-failed"
 	}
-	drop := context.AfterFunc(ctx, func() { out.hurry() })
-	defer drop()
-	timer := time.AfterFunc(s.lim.Handshake, func() { out.nc.Close() })
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(ctx, s.lim.Handshake)
+	defer cancel()
+	defer context.AfterFunc(ctx, out.stop)()
 	answer, err := out.ask(dbElement{name: "verify", from: k.to, to: k.from, id: streamID, key: dialbackKey})
 	if err == nil {
 		out.finish()

@@ -195,3 +195,17 @@ func (r *raw) secured(is *trusttest.Issued) *raw {
 	r.nc, r.in = conn, nil
 	return r
 }
+
+// trySecured is the server's handshake, and fails the test if it succeeds.
+func (r *raw) trySecured(is *trusttest.Issued) {
+	r.t.Helper()
+	conn := tls.Server(r.nc, &tls.Config{Certificates: []tls.Certificate{is.TLS}, ClientAuth: tls.RequestClientCert})
+	conn.SetDeadline(time.Now().Add(patience))
+	err := conn.Handshake()
+	if err == nil { // TLS 1.3: the other side's alert comes with the first read
+		_, err = conn.Read(make([]byte, 1))
+	}
+	if err == nil {
+		r.t.Error("the peer goes on without proof")
+	}
+}

@@ -106,8 +106,6 @@ type Server struct {
 	pairs   map[key]*pair   // what we send
 	streams map[key]*inbound
 	conns   map[string]int // accepted connections by address, and in all under ""
-
-	ready chan struct{} // closed by Run
 }
 
 // New returns a Server that does nothing before [Server.Run].
@@ -128,12 +126,8 @@ func New(cfg Config) *Server {
 		pairs:   map[key]*pair{},
 		streams: map[key]*inbound{},
 		conns:   map[string]int{},
-		ready:   make(chan struct{}),
 	}
 }
-
-// Ready is closed when Run has begun: before that nothing can be sent.
-func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // alive finds out about connections whose other end is gone (RFC 6120, section
 // 4.6.1).

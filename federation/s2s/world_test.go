@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cpimgate/cpim/fault"
 	"cpimgate/cpim/xep"
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
@@ -39,6 +40,12 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) }) // after all servers have ended
+	return newZone(t)
+}
+
+// newZone is newWorld for a bubble of synctest, which looks for leaks itself.
+func newZone(t *testing.T) *world {
+	t.Helper()
 	ca, err := trusttest.NewCA("test authority")
 	if err != nil {
 		t.Fatal(err)
@@ -130,19 +137,21 @@ func (w *world) start(name string, change ...func(*settings)) *domain {
 	if err != nil {
 		w.Fatal(err)
 	}
-	tcp, direct := w.listen(), w.listen()
-	d.addr, d.dtls = addrOf(tcp), addrOf(direct)
 	b := &book{stands: []string{name}, rules: map[string]federation.Rules{}}
 	tc := &trust.Config{Roots: w.ca.Pool(), Book: b}
 	tc.Certs = append(tc.Certs, is.TLS)
 	sc := &s2s.Config{
 		Name: "cpimgate", Version: "test", Book: b, Handler: d,
-		StartTLS: []net.Listener{tcp}, Direct: []net.Listener{direct},
 		Limits: federation.Limits{Handshake: patience},
 		Log:    slog.New(slog.NewTextHandler(logTo{w.T}, nil)).With("at", name),
 	}
 	for _, f := range change {
 		f(&settings{tc, sc, b})
+	}
+	if sc.StartTLS == nil {
+		tcp, direct := w.listen(), w.listen()
+		d.addr, d.dtls = addrOf(tcp), addrOf(direct)
+		sc.StartTLS, sc.Direct = []net.Listener{tcp}, []net.Listener{direct}
 	}
 	if sc.Trust, err = trust.New(*tc); err != nil {
 		w.Fatal(err)
@@ -222,6 +231,19 @@ func message(from, to, body string) *xmltree.Element {
 
 // send sends a message and returns the channel of its outcome.
 func (d *domain) send(to, body string) chan outcome { return d.sendBy(to, body, time.Time{}) }
+
+// given fails the test unless the stanza was given up for a reason of that
+// kind, which may be told to the sender.
+func given(t testing.TB, c <-chan outcome, kind fault.Kind) {
+	t.Helper()
+	o := wait(t, c)
+	if o.how != federation.GivenUp || fault.KindOf(o.err) != kind {
+		t.Fatalf("outcome %v, %v: %v; want given up, %v", o.how, fault.KindOf(o.err), o.err, kind)
+	}
+	if text := fault.TextOf(o.err); text == "" || strings.Contains(text, ".example") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("the sender is told %q", text)
+	}
+}
 
 func (d *domain) sendBy(to, body string, by time.Time) chan outcome {
 	c := make(chan outcome, 2)
