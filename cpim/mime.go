@@ -34,7 +34,7 @@ type Part struct {
 	Body   []byte // as it came, transfer encoding included
 
 	// Raw is the whole entity as it came, which is what a signature covers
-	// (RFC 1847, section 2.1). Body lies in it. Nil in a part that was made here.
+	// (RFC 1847). Body lies in it. Nil in a part that was made here.
 	Raw []byte
 }
 
@@ -143,7 +143,7 @@ type Media struct {
 func (m Media) Charset() string { return strings.ToLower(m.Params["charset"]) }
 
 // Media returns the part's Content-Type. A part without one is text/plain (RFC
-// 2045, section 5.2).
+// 2045).
 func (p Part) Media() Media { return ParseMedia(p.Header.Get("Content-Type")) }
 
 // ParseMedia reads the value of a Content-Type field. None is text/plain; one
@@ -161,7 +161,7 @@ func ParseMedia(value string) Media {
 	return Media{Type: typ, Params: params}
 }
 
-// isMediaToken is a token of RFC 2045, section 5.1.
+// isMediaToken is a token of RFC 2045.
 func isMediaToken(s string) bool {
 	return isFieldName(s) && !strings.ContainsAny(s, `()<>@,;:\"/[]?=`)
 }
@@ -230,8 +230,8 @@ func (p Part) Decode() ([]byte, error) {
 	return Decode(p.Body, p.Header.Get("Content-Transfer-Encoding"))
 }
 
-// Decode reverses a Content-Transfer-Encoding exactly (RFC 2045, section 6; RFC
-// 3862, section 7.1). None, or an empty one as Blink sends it, is the identity.
+// Decode reverses a Content-Transfer-Encoding exactly (RFC 2045; RFC 3862,
+// section 7.1). None, or an empty one as Blink sends it, is the identity.
 func Decode(b []byte, encoding string) ([]byte, error) {
 	switch strings.ToLower(strings.Trim(encoding, " \t")) {
 	case "", "7bit", "8bit", "binary":
