@@ -53,5 +53,8 @@ func FaultToSIP(err error) (status int, reason string, fields []sip.Header) {
 // by is the domain of ours that he wrote to (ERR-10).
 func FaultToXMPP(err error, by string) *xep.Error {
 	f := faults[fault.KindOf(err)]
+	if r, ok := errors.AsType[*StanzaRefusal](err); ok {
+		f.typ, f.condition = r.Type, r.Condition
+	}
 	return &xep.Error{Type: f.typ, Condition: f.condition, By: by, Text: fault.TextOf(err), Lang: "en"}
 }

@@ -67,7 +67,8 @@ type SIPDomain struct {
 	Settings
 	trunk  *trunk.Trunk
 	port   int
-	script bool // the requests wait for Answer
+	script bool   // the requests wait for Answer
+	border string // where requests for other domains go
 
 	mu      sync.Mutex
 	waiting []waiting
@@ -143,15 +144,17 @@ func (d *SIPDomain) Answer(res *sip.Response) error {
 	return w.tx.Answer(trunk.Reply(w.req, res.StatusCode, res.Reason, fields...))
 }
 
-// Send sends a request to the domain of its Request-URI and returns the final
-// response.
+// Border has all requests that leave the domain go by a gateway.
+func (d *SIPDomain) Border(host string) { d.border = host }
+
+// Send sends a request to the border and returns the final response.
 func (d *SIPDomain) Send(req *sip.Request) (*sip.Response, error) {
 	type answer struct {
 		res *sip.Response
 		err error
 	}
 	c := make(chan answer, 1)
-	d.trunk.Send(req, req.Recipient.Host, func(res *sip.Response, err error) { c <- answer{res, err} }, 30*time.Second)
+	d.trunk.Send(req, d.border, func(res *sip.Response, err error) { c <- answer{res, err} }, 30*time.Second)
 	a := <-c
 	return a.res, a.err
 }

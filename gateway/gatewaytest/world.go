@@ -61,7 +61,7 @@ func NewWorld(ctx context.Context, o Options) (*World, error) {
 	for _, run := range []func(context.Context) error{w.SIP.Run, w.XMPP.Run, w.Gateway.Run} {
 		w.run.Go(func() error { return run(ctx) })
 	}
-	for _, ready := range []<-chan struct{}{w.SIP.trunk.Ready(), w.XMPP.s2s.Ready(), w.Gateway.Ready()} {
+	for _, ready := range []<-chan struct{}{w.SIP.trunk.Ready(), w.Gateway.Ready()} {
 		<-ready
 	}
 	return w, nil
@@ -94,7 +94,7 @@ func (w *World) build(o Options) error {
 
 // gateway makes the gateway from a file, as an operator would.
 func (w *World) gateway(o Options) error {
-	if _, _, _, err := w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP}}); err != nil {
+	if _, _, _, err := w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP, "sip:gw." + o.SIP}}); err != nil {
 		return err
 	}
 	yaml := fmt.Sprintf(`domains:
@@ -113,12 +113,13 @@ listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0
 }
 
 // zone returns the records of the world. The gateway is the SIP domain's XMPP
-// server; the SIP domain's own proxy finds the XMPP domain at the gateway.
+// server, and its proxy sends to it all that leaves the domain.
 func (w *World) zone(o Options) string {
+	w.SIP.Border("gw." + o.SIP)
 	a := w.Gateway.Addrs()
 	return w.SIP.Zone() + w.XMPP.Zone() + fmt.Sprintf(
-		"_xmpp-server._tcp.%s. SRV 0 0 %d gw.%[1]s.\n_sips._tcp.%[3]s. SRV 0 0 %[4]d gw.%[1]s.\ngw.%[1]s. A 127.0.0.1\n",
-		o.SIP, a["xmpp"].Port(), o.XMPP, a["sips"].Port())
+		"_xmpp-server._tcp.%s. SRV 0 0 %d gw.%[1]s.\n_sips._tcp.gw.%[1]s. SRV 0 0 %[3]d gw.%[1]s.\ngw.%[1]s. A 127.0.0.1\n",
+		o.SIP, a["xmpp"].Port(), a["sips"].Port())
 }
 
 // Close ends the world and waits until everything in it has ended.

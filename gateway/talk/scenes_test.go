@@ -1,4 +1,4 @@
-package talk
+package talk_test
 
 import (
 	"encoding/json"
@@ -16,6 +16,7 @@ import (
 	"cpimgate/federation"
 	"cpimgate/gateway/gatewaytest"
 	"cpimgate/gateway/step"
+	"cpimgate/gateway/talk"
 	"cpimgate/mapping"
 	"cpimgate/testdata"
 )
@@ -33,7 +34,7 @@ func TestScenes(t *testing.T) {
 // juliet@example.com, on XMPP.
 type stage struct {
 	t     *testing.T
-	talk  *Talk
+	talk  *talk.Talk
 	now   time.Time
 	ids   int
 	out   []line
@@ -47,7 +48,7 @@ type stage struct {
 type line struct{ who, text string }
 
 func newStage(t *testing.T) *stage {
-	return &stage{t: t, talk: &Talk{}, now: time.Unix(1_000_000_000, 0).UTC(), ends: map[string]int{}}
+	return &stage{t: t, talk: &talk.Talk{}, now: time.Unix(1_000_000_000, 0).UTC(), ends: map[string]int{}}
 }
 
 func (s *stage) Passes(d time.Duration) {

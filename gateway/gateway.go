@@ -1,0 +1,266 @@
+package gateway
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"mellium.im/xmpp/jid"
+
+	"cpimgate/federation"
+	"cpimgate/federation/locate"
+	"cpimgate/federation/s2s"
+	"cpimgate/federation/trunk"
+	"cpimgate/federation/trust"
+	"cpimgate/gateway/admin"
+	"cpimgate/gateway/config"
+	"cpimgate/gateway/policy"
+	"cpimgate/gateway/shard"
+	"cpimgate/gateway/step"
+	"cpimgate/gateway/talk"
+)
+
+// drain is how long those who wait for an answer may still get it after we were
+// told to stop.
+const drain = 5 * time.Second
+
+// A Config is what a [Gateway] is made of.
+type Config struct {
+	Settings *config.Config
+	Version  string
+	Log      *slog.Logger     // slog.DiscardHandler
+	Trace    federation.Trace // of both wires
+	Resolver locate.Resolver  // instead of the DNS that the settings name
+	Roots    *x509.CertPool   // instead of the system's
+}
+
+// A Gateway carries messages between the two worlds.
+type Gateway struct {
+	settings *config.Config
+	book     *config.Config // as [federation.Book]
+	name     string
+	log      *slog.Logger
+	policy   *policy.Engine
+	shards   *shard.Shards
+	trunk    *trunk.Trunk
+	s2s      *s2s.Server
+	trust    *trust.Store
+	admin    *admin.Server
+	open     *listeners
+	pending  pending
+	serving  atomic.Bool
+	ready    chan struct{} // closed by Run
+}
+
+// Ready is closed when Run carries messages.
+func (g *Gateway) Ready() <-chan struct{} { return g.ready }
+
+// New opens the listeners and makes a gateway of them. Nothing is accepted
+// before Run.
+func New(cfg Config) (*Gateway, error) {
+	s := cfg.Settings
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{
+		settings: s, book: s, name: s.Listen.Name, log: cfg.Log,
+		policy:  policy.New(policy.Limits{PerSender: s.Limits.PerSender, PerPeer: s.Limits.PerPeer}),
+		pending: pending{m: map[step.Tx]waits{}}, ready: make(chan struct{}),
+	}
+	g.admin = admin.New(status{g})
+	g.shards = shard.New(shard.Config{New: g.machine, Do: g.do})
+	store := trust.Config{Roots: cfg.Roots, Book: s, Log: cfg.Log}
+	for _, c := range s.TLS {
+		store.Pairs = append(store.Pairs, trust.Pair{Cert: c.Cert, Key: c.Key})
+	}
+	var err error
+	if g.trust, err = trust.New(store); err != nil {
+		return nil, err
+	}
+	if cfg.Resolver == nil {
+		if cfg.Resolver, err = locate.NewDNS(s.DNS.Resolvers); err != nil {
+			return nil, err
+		}
+	}
+	if g.open, err = listen(s.Listen); err != nil {
+		return nil, err
+	}
+	g.wires(cfg)
+	return g, nil
+}
+
+// wires makes both wires over the listeners.
+func (g *Gateway) wires(cfg Config) {
+	s := cfg.Settings
+	limits := federation.Limits{
+		Message: s.Limits.Message, Conns: s.Limits.Connections, ConnsPerIP: s.Limits.PerAddress,
+		Queue: s.Limits.Queue, Idle: s.Limits.Idle,
+	}
+	find := locate.New(locate.Config{Resolver: cfg.Resolver, Book: s, Log: cfg.Log})
+	g.trunk = trunk.New(trunk.Config{
+		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: s, Locate: find, Trust: g.trust,
+		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls,
+		Handler: sipDoor{g}, Limits: limits, Drain: drain, Trace: cfg.Trace, Log: cfg.Log,
+	})
+	g.s2s = s2s.New(s2s.Config{
+		Name: "cpimgate", Version: cfg.Version, Book: s, Locate: find, Trust: g.trust, Handler: xmppDoor{g},
+		StartTLS: g.open.xmpp, Direct: g.open.xmpps, Limits: limits, Trace: cfg.Trace, Log: cfg.Log,
+	})
+}
+
+// machine makes the conversation of two users, with the manners that the
+// operator wants for their domains.
+func (g *Gateway) machine(key step.Key) step.Machine {
+	onSIP, onXMPP, _ := strings.Cut(key.Name, " ")
+	from, to := g.peerOf(onSIP), g.peerOf(onXMPP)
+	return &talk.Talk{Manners: talk.Manners{
+		Chat:       *to.PagerType == "chat",
+		PlainOnly:  !*to.XHTML,
+		ClassFour:  *from.BareJIDErrors == "4xx",
+		Plaintext:  *from.Encrypted == "fallback",
+		NoReaction: !*from.Reactions,
+	}}
+}
+
+func (g *Gateway) peerOf(address string) config.Peer {
+	j, err := jid.Parse(address)
+	if err != nil {
+		return g.settings.Peer("")
+	}
+	domain, _ := federation.Domain(j.Domainpart()) // an error leaves what holds for all
+	return g.settings.Peer(domain)
+}
+
+// Run carries messages until ctx is done. Then it takes no more requests, gives
+// those who wait their answer or an honest refusal, and returns when everything
+// that it started has ended.
+func (g *Gateway) Run(ctx context.Context) error {
+	later, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	sip, stopSIP := context.WithCancel(ctx)
+	defer stopSIP()
+	var run errgroup.Group
+	run.Go(func() error { return g.shards.Run(later) })
+	run.Go(func() error {
+		defer stopSIP()
+		return g.s2s.Run(later)
+	})
+	if g.open.admin != nil {
+		run.Go(func() error { return g.admin.Run(later, g.open.admin) })
+	}
+	run.Go(func() error {
+		<-g.trunk.Ready()
+		g.serving.Store(true)
+		close(g.ready)
+		return nil
+	})
+	err := g.trunk.Run(sip)
+	g.serving.Store(false)
+	g.settle()
+	stop()
+	return errors.Join(err, run.Wait())
+}
+
+// settle waits until the machines have done with what they were told, so that
+// refusals find their way out before the streams close.
+func (g *Gateway) settle() {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range drain / (10 * time.Millisecond) {
+		if _, events := g.shards.Load(); events == 0 && g.queued() == 0 {
+			return
+		}
+		<-tick.C
+	}
+}
+
+// queued returns how many stanzas wait for a stream.
+func (g *Gateway) queued() int {
+	n := 0
+	for _, p := range g.s2s.Peers() {
+		n += p.Queue
+	}
+	return n
+}
+
+// listeners are all sockets on which we wait for peers.
+type listeners struct {
+	udp                   []net.PacketConn
+	tcp, tls, xmpp, xmpps []net.Listener
+	admin                 net.Listener
+}
+
+func listen(l config.Listen) (*listeners, error) {
+	o := &listeners{}
+	var errs []error
+	open := func(key string, a config.Address, into *[]net.Listener) {
+		if a == "" {
+			return
+		}
+		s, err := net.Listen("tcp", string(a))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listen: %s: %w", key, err))
+			return
+		}
+		*into = append(*into, s)
+	}
+	if l.SIP != "" {
+		p, err := net.ListenPacket("udp", string(l.SIP))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listen: sip: %w", err))
+		} else {
+			o.udp = append(o.udp, p)
+		}
+	}
+	var admins []net.Listener
+	open("sip", l.SIP, &o.tcp)
+	open("sips", l.SIPS, &o.tls)
+	open("xmpp", l.XMPP, &o.xmpp)
+	open("xmpps", l.XMPPS, &o.xmpps)
+	open("admin", l.Admin, &admins)
+	if len(admins) > 0 {
+		o.admin = admins[0]
+	}
+	if len(errs) > 0 {
+		o.close()
+		return nil, errors.Join(errs...)
+	}
+	return o, nil
+}
+
+// Addrs returns where we listen, by the keys of the settings; sip is that of
+// TCP.
+func (g *Gateway) Addrs() map[string]netip.AddrPort {
+	addrs := map[string]netip.AddrPort{}
+	for key, list := range map[string][]net.Listener{"sip": g.open.tcp, "sips": g.open.tls, "xmpp": g.open.xmpp, "xmpps": g.open.xmpps} {
+		for _, l := range list {
+			addrs[key] = l.Addr().(*net.TCPAddr).AddrPort()
+		}
+	}
+	if g.open.admin != nil {
+		addrs["admin"] = g.open.admin.Addr().(*net.TCPAddr).AddrPort()
+	}
+	return addrs
+}
+
+func (o *listeners) close() {
+	for _, p := range o.udp {
+		p.Close()
+	}
+	for _, list := range [][]net.Listener{o.tcp, o.tls, o.xmpp, o.xmpps} {
+		for _, l := range list {
+			l.Close()
+		}
+	}
+	if o.admin != nil {
+		o.admin.Close()
+	}
+}

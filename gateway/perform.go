@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/federation"
+	"cpimgate/federation/trunk"
+	"cpimgate/gateway/step"
+)
+
+// do does one effect of a machine. It runs on the machine's shard.
+func (g *Gateway) do(key step.Key, e step.Effect) {
+	switch e := e.(type) {
+	case step.SendSIP:
+		g.sendSIP(key, e)
+	case step.SendXMPP:
+		g.sendXMPP(key, e)
+	case step.Answer:
+		g.answer(e)
+	case step.End:
+		g.end(e)
+	case step.Ignore:
+		g.admin.Ignored(e.Why)
+	}
+}
+
+func (g *Gateway) sendSIP(key step.Key, e step.SendSIP) {
+	g.trunk.Send(e.Request, e.Domain, func(res *sip.Response, err error) {
+		g.shards.Report(key, step.Response{Of: e.Ref, SIP: res, Err: err})
+	}, time.Until(e.By))
+}
+
+func (g *Gateway) sendXMPP(key step.Key, e step.SendXMPP) {
+	if e.Ref == "" {
+		g.send(e.Stanza)
+		return
+	}
+	g.s2s.Send(e.Stanza, e.By, func(how federation.How, err error) {
+		g.shards.Report(key, step.Taken{Of: e.Ref, How: how, Err: err})
+	})
+}
+
+// answer gives a request its final answer.
+func (g *Gateway) answer(e step.Answer) {
+	p, ok := g.pending.take(e.Tx)
+	if !ok {
+		g.log.Error("an answer to no request", "tx", e.Tx)
+		return
+	}
+	if err := p.tx.Answer(g.response(p.req, e.Status, e.Reason, e.Header)); err != nil {
+		g.log.Info("answer was lost", "wire", federation.SIP, "peer", p.req.From().Address.Host, "err", err)
+	}
+}
+
+// end writes the one line in the log about a message.
+func (g *Gateway) end(e step.End) {
+	g.admin.Ended(string(e.Way), string(e.Outcome))
+	g.log.Info("message", "way", e.Way, "from", e.From, "to", e.To, "call_id", e.SIP, "stanza_id", e.XMPP,
+		"peer", e.Peer, "outcome", e.Outcome, "reason", e.Reason)
+}
+
+// A pending holds the SIP requests that have no final answer.
+type pending struct {
+	mu sync.Mutex
+	m  map[step.Tx]waits
+}
+
+type waits struct {
+	tx  trunk.Tx
+	req *sip.Request
+}
+
+func (p *pending) add(tx trunk.Tx, req *sip.Request) step.Tx {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name := step.Tx(tx.ID())
+	p.m[name] = waits{tx, req}
+	return name
+}
+
+func (p *pending) take(name step.Tx) (waits, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w, ok := p.m[name]
+	delete(p.m, name)
+	return w, ok
+}
