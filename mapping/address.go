@@ -145,8 +145,6 @@ func compose(user, domain, resource string) (jid.JID, error) {
 	switch {
 	case err != nil || !back.Equal(j):
 		return jid.JID{}, fault.Wrap(fault.NotFound, err, "address has no XMPP form")
-	case (local == "") != (user == "") || (j.Resourcepart() == "") != (resource == ""):
-		return jid.JID{}, fault.E(fault.NotFound, "part of address is empty in XMPP")
 	case strings.HasPrefix(local, `\20`) || strings.HasSuffix(local, `\20`): // XEP-0106, section 4.1
 		return jid.JID{}, fault.E(fault.NotFound, "space at the edge of a name")
 	case marks(unescapeLocal(local)) != marks(user):

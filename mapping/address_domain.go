@@ -34,7 +34,7 @@ func domainToXMPP(host string) (string, error) {
 	if err != nil {
 		return "", fault.Wrap(fault.NotFound, err, "domain has no XMPP form")
 	}
-	if back, err := names.ToASCII(domain); err != nil || back != host {
+	if _, err := names.ToASCII(domain); err != nil { // the lengths
 		return "", fault.Wrap(fault.NotFound, err, "domain has no XMPP form")
 	}
 	return domain, nil
@@ -56,13 +56,12 @@ func domainToSIP(domain string) (string, error) {
 }
 
 // literal returns the canonical form of an IPv4 address, or of an IPv6 address
-// in brackets. Zones name an interface of one host, and mapped IPv4 addresses
-// are a second name for another: neither is an address to us.
+// in brackets. A zone, or an IPv4 address mapped to IPv6, makes no JID later.
 func literal(host string) (string, bool) {
 	if in, ok := strings.CutPrefix(host, "["); ok {
 		in, ok = strings.CutSuffix(in, "]")
 		ip, err := netip.ParseAddr(in)
-		if !ok || err != nil || !ip.Is6() || ip.Is4In6() || ip.Zone() != "" {
+		if !ok || err != nil || !ip.Is6() {
 			return "", false
 		}
 		return "[" + ip.String() + "]", true

@@ -91,7 +91,7 @@ func TestBijection(t *testing.T) {
 	t.Run("ToURI", rapid.MakeCheck(func(t *rapid.T) {
 		local := strings.Join(rapid.SliceOfN(rapid.SampledFrom(addrNasty), 0, 8).Draw(t, "local"), "")
 		resource := strings.Join(rapid.SliceOfN(rapid.SampledFrom(addrNasty), 0, 4).Draw(t, "resource"), "")
-		domain := rapid.SampledFrom([]string{"h.example", "münchen.example", "[2001:db8::1]", "192.0.2.1"}).Draw(t, "domain")
+		domain := rapid.SampledFrom([]string{"h.example", "münchen.example", "faß.example", "[2001:db8::1]", "192.0.2.1"}).Draw(t, "domain")
 		j, err := jid.New(local, domain, resource)
 		if err != nil {
 			t.Skip("no JID")

@@ -118,6 +118,7 @@ func TestToJID(t *testing.T) {
 		{"ADDR-23 mapped", "sip:u@[::ffff:192.0.2.1]", ""},
 		{"ADDR-23 number", "sip:u@192.0.2.256", ""},
 		{"ADDR-24 final dot", "sip:a@H.example.", "a@h.example"},
+		{"ADDR-24 sharp s", "sip:a@XN--FA-HIA.example", "a@faß.example"},
 		{"ADDR-24 no A-label", "sip:a@xn--a.example", ""},
 		{"ADDR-25 global", "sip:+1-(415).555-0100@h.example;User=Phone", "+14155550100@h.example"},
 		{"ADDR-25 not user=phone", "sip:+1-415@h.example", "+1-415@h.example"},
@@ -191,7 +192,8 @@ func TestToURI(t *testing.T) {
 
 // mellium makes JIDs of hosts that are none to its own parser.
 func TestToURIHosts(t *testing.T) {
-	for _, host := range []string{"..", "a..b", "-a.example", "a_b.example", "a/b", "a@b", "", "1"} {
+	for _, host := range []string{"..", "a..b", "-a.example", "a_b.example", "a/b", "a@b", "", "1", "[fe80::1%eth0]", "[::1]x",
+		strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 124) + "example"} {
 		u := sip.Uri{Scheme: "sip", User: "u", Host: host}
 		if j, err := ToJID(u); err == nil {
 			t.Errorf("%s has the JID %s", u.String(), j)
@@ -265,7 +267,7 @@ func TestToJIDOfHeaders(t *testing.T) {
 			t.Errorf("%s is %v, %v; want %s", row.from, j, err, row.jid)
 		}
 	}
-	for _, text := range []string{"tel:+14155550100", "http://h.example/", "*"} {
+	for _, text := range []string{"sip://u@h.example", "tel:+14155550100", "http://h.example/", "*"} {
 		var u sip.Uri
 		if err := sip.ParseUri(text, &u); err != nil {
 			t.Fatal(err)
