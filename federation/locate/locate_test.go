@@ -124,86 +124,88 @@ _sips._tcp.dead SRV 0 0 5061 nowhere
 xn--bcher-kva A 127.0.0.7
 `
 
+const required, plainOK = false, true
+
+var sipTests = []struct {
+	name  string
+	q     SIPQuery
+	plain bool
+	want  string // targets, or "kind: text"
+}{
+	{"naptr-tls", SIPQuery{Host: "full.example"}, required, `
+		tls [::1]:5061 a.full.example
+		tls 127.0.0.1:5061 a.full.example
+		tls 127.0.0.2:5061 a.full.example`},
+	{"naptr-order", SIPQuery{Host: "FULL.example."}, plainOK, `
+		tls [::1]:5061 a.full.example
+		tls 127.0.0.1:5061 a.full.example
+		tls 127.0.0.2:5061 a.full.example
+		tcp [::1]:5060 a.full.example
+		tcp 127.0.0.1:5060 a.full.example
+		tcp 127.0.0.2:5060 a.full.example
+		udp [::1]:5060 a.full.example
+		udp 127.0.0.1:5060 a.full.example
+		udp 127.0.0.2:5060 a.full.example`},
+	{"naptr-sips", SIPQuery{Host: "full.example", Secure: true}, plainOK, `
+		tls [::1]:5061 a.full.example
+		tls 127.0.0.1:5061 a.full.example
+		tls 127.0.0.2:5061 a.full.example`},
+	{"naptr-elsewhere", SIPQuery{Host: "alias.example"}, required, `
+		tls [::1]:5061 a.full.example
+		tls 127.0.0.1:5061 a.full.example
+		tls 127.0.0.2:5061 a.full.example`},
+	{"naptr-udp-only", SIPQuery{Host: "udp.example"}, plainOK, `udp 127.0.0.9:5060 plain.example`},
+	{"naptr-udp-only-required", SIPQuery{Host: "udp.example"}, required, `no-route: domain offers no SIP service over TLS`},
+	{"srv-priority", SIPQuery{Host: "srv.example"}, required, `
+		tls 127.0.0.1:5071 a.srv.example
+		tls 127.0.0.2:5061 b.srv.example`},
+	{"srv-transports", SIPQuery{Host: "srv.example"}, plainOK, `
+		tls 127.0.0.1:5071 a.srv.example
+		tls 127.0.0.2:5061 b.srv.example
+		tcp 127.0.0.1:5060 a.srv.example
+		udp 127.0.0.2:5060 b.srv.example`},
+	{"srv-cname", SIPQuery{Host: "cn.example"}, required, `
+		tls 127.0.0.1:5071 a.srv.example
+		tls 127.0.0.2:5061 b.srv.example`},
+	{"transport-tcp", SIPQuery{Host: "srv.example", Transport: "TCP"}, plainOK, `tcp 127.0.0.1:5060 a.srv.example`},
+	{"transport-udp", SIPQuery{Host: "srv.example", Transport: "udp"}, plainOK, `udp 127.0.0.2:5060 b.srv.example`},
+	{"transport-tls", SIPQuery{Host: "plain.example", Transport: "tls"}, plainOK, `tls 127.0.0.9:5061 plain.example`},
+	{"transport-tcp-sips", SIPQuery{Host: "srv.example", Transport: "tcp", Secure: true}, plainOK, `
+		tls 127.0.0.1:5071 a.srv.example
+		tls 127.0.0.2:5061 b.srv.example`},
+	{"transport-tcp-required", SIPQuery{Host: "srv.example", Transport: "tcp"}, required, `no-route: domain offers no SIP service over TLS`},
+	{"transport-sctp", SIPQuery{Host: "srv.example", Transport: "sctp"}, plainOK, `no-route: transport is not supported`},
+	{"port", SIPQuery{Host: "srv.example", Port: 5090}, plainOK, `
+		udp 127.0.0.9:5090 srv.example
+		tcp 127.0.0.9:5090 srv.example`},
+	{"port-required", SIPQuery{Host: "srv.example", Port: 5090}, required, `tls 127.0.0.9:5090 srv.example`},
+	{"plain-only", SIPQuery{Host: "plain.example"}, plainOK, `tcp 127.0.0.9:5080 plain.example`},
+	{"plain-only-required", SIPQuery{Host: "plain.example"}, required, `no-route: domain offers no SIP service over TLS`},
+	{"address", SIPQuery{Host: "bare.example"}, plainOK, `
+		udp 127.0.0.3:5060 bare.example
+		tcp 127.0.0.3:5060 bare.example`},
+	{"address-required", SIPQuery{Host: "bare.example"}, required, `tls 127.0.0.3:5061 bare.example`},
+	{"address-cname", SIPQuery{Host: "alias2.example"}, required, `tls 127.0.0.3:5061 alias2.example`},
+	{"not-offered", SIPQuery{Host: "no.example"}, plainOK, `no-route: domain offers no SIP service`},
+	{"not-offered-over-tls", SIPQuery{Host: "half.example"}, plainOK, `tcp 127.0.0.9:5060 plain.example`},
+	{"not-offered-over-tls-required", SIPQuery{Host: "half.example"}, required, `no-route: domain offers no SIP service over TLS`},
+	{"im-pres", SIPQuery{Host: "im.example"}, required, `
+		tls 127.0.0.9:5066 plain.example
+		tls 127.0.0.9:5067 plain.example`},
+	{"no-address", SIPQuery{Host: "web.example"}, plainOK, `no-route: domain offers no SIP service`},
+	{"srv-without-host", SIPQuery{Host: "dead.example"}, required, `no-route: domain offers no SIP service over TLS`},
+	{"nxdomain", SIPQuery{Host: "nobody.example"}, required, `no-route: domain does not exist`},
+	{"alias-loop", SIPQuery{Host: "loop.example"}, required, `timeout: domain cannot be resolved`},
+	{"idn", SIPQuery{Host: "Bücher.example"}, required, `tls 127.0.0.7:5061 xn--bcher-kva.example`},
+	{"literal", SIPQuery{Host: "127.0.0.1"}, plainOK, `no-route: an IP address is no domain`},
+	{"literal-6", SIPQuery{Host: "[::1]"}, plainOK, `no-route: an IP address is no domain`},
+	{"no-domain", SIPQuery{Host: "a b"}, plainOK, `malformed: not a domain name`},
+}
+
 // TestSIP goes through RFC 3263, sections 4.1 and 4.2, for domains from whom
 // TLS is required and for those from whom it is not.
 func TestSIP(t *testing.T) {
-	const required, plain = false, true
-	tests := []struct {
-		name  string
-		q     SIPQuery
-		plain bool
-		want  string // targets, or "kind: text"
-	}{
-		{"naptr-tls", SIPQuery{Host: "full.example"}, required, `
-			tls [::1]:5061 a.full.example
-			tls 127.0.0.1:5061 a.full.example
-			tls 127.0.0.2:5061 a.full.example`},
-		{"naptr-order", SIPQuery{Host: "FULL.example."}, plain, `
-			tls [::1]:5061 a.full.example
-			tls 127.0.0.1:5061 a.full.example
-			tls 127.0.0.2:5061 a.full.example
-			tcp [::1]:5060 a.full.example
-			tcp 127.0.0.1:5060 a.full.example
-			tcp 127.0.0.2:5060 a.full.example
-			udp [::1]:5060 a.full.example
-			udp 127.0.0.1:5060 a.full.example
-			udp 127.0.0.2:5060 a.full.example`},
-		{"naptr-sips", SIPQuery{Host: "full.example", Secure: true}, plain, `
-			tls [::1]:5061 a.full.example
-			tls 127.0.0.1:5061 a.full.example
-			tls 127.0.0.2:5061 a.full.example`},
-		{"naptr-elsewhere", SIPQuery{Host: "alias.example"}, required, `
-			tls [::1]:5061 a.full.example
-			tls 127.0.0.1:5061 a.full.example
-			tls 127.0.0.2:5061 a.full.example`},
-		{"naptr-udp-only", SIPQuery{Host: "udp.example"}, plain, `udp 127.0.0.9:5060 plain.example`},
-		{"naptr-udp-only-required", SIPQuery{Host: "udp.example"}, required, `no-route: domain offers no SIP service over TLS`},
-		{"srv-priority", SIPQuery{Host: "srv.example"}, required, `
-			tls 127.0.0.1:5071 a.srv.example
-			tls 127.0.0.2:5061 b.srv.example`},
-		{"srv-transports", SIPQuery{Host: "srv.example"}, plain, `
-			tls 127.0.0.1:5071 a.srv.example
-			tls 127.0.0.2:5061 b.srv.example
-			tcp 127.0.0.1:5060 a.srv.example
-			udp 127.0.0.2:5060 b.srv.example`},
-		{"srv-cname", SIPQuery{Host: "cn.example"}, required, `
-			tls 127.0.0.1:5071 a.srv.example
-			tls 127.0.0.2:5061 b.srv.example`},
-		{"transport-tcp", SIPQuery{Host: "srv.example", Transport: "TCP"}, plain, `tcp 127.0.0.1:5060 a.srv.example`},
-		{"transport-udp", SIPQuery{Host: "srv.example", Transport: "udp"}, plain, `udp 127.0.0.2:5060 b.srv.example`},
-		{"transport-tls", SIPQuery{Host: "plain.example", Transport: "tls"}, plain, `tls 127.0.0.9:5061 plain.example`},
-		{"transport-tcp-sips", SIPQuery{Host: "srv.example", Transport: "tcp", Secure: true}, plain, `
-			tls 127.0.0.1:5071 a.srv.example
-			tls 127.0.0.2:5061 b.srv.example`},
-		{"transport-tcp-required", SIPQuery{Host: "srv.example", Transport: "tcp"}, required, `no-route: domain offers no SIP service over TLS`},
-		{"transport-sctp", SIPQuery{Host: "srv.example", Transport: "sctp"}, plain, `no-route: transport is not supported`},
-		{"port", SIPQuery{Host: "srv.example", Port: 5090}, plain, `
-			udp 127.0.0.9:5090 srv.example
-			tcp 127.0.0.9:5090 srv.example`},
-		{"port-required", SIPQuery{Host: "srv.example", Port: 5090}, required, `tls 127.0.0.9:5090 srv.example`},
-		{"plain-only", SIPQuery{Host: "plain.example"}, plain, `tcp 127.0.0.9:5080 plain.example`},
-		{"plain-only-required", SIPQuery{Host: "plain.example"}, required, `no-route: domain offers no SIP service over TLS`},
-		{"address", SIPQuery{Host: "bare.example"}, plain, `
-			udp 127.0.0.3:5060 bare.example
-			tcp 127.0.0.3:5060 bare.example`},
-		{"address-required", SIPQuery{Host: "bare.example"}, required, `tls 127.0.0.3:5061 bare.example`},
-		{"address-cname", SIPQuery{Host: "alias2.example"}, required, `tls 127.0.0.3:5061 alias2.example`},
-		{"not-offered", SIPQuery{Host: "no.example"}, plain, `no-route: domain offers no SIP service`},
-		{"not-offered-over-tls", SIPQuery{Host: "half.example"}, plain, `tcp 127.0.0.9:5060 plain.example`},
-		{"not-offered-over-tls-required", SIPQuery{Host: "half.example"}, required, `no-route: domain offers no SIP service over TLS`},
-		{"im-pres", SIPQuery{Host: "im.example"}, required, `
-			tls 127.0.0.9:5066 plain.example
-			tls 127.0.0.9:5067 plain.example`},
-		{"no-address", SIPQuery{Host: "web.example"}, plain, `no-route: domain offers no SIP service`},
-		{"srv-without-host", SIPQuery{Host: "dead.example"}, required, `no-route: domain offers no SIP service over TLS`},
-		{"nxdomain", SIPQuery{Host: "nobody.example"}, required, `no-route: domain does not exist`},
-		{"alias-loop", SIPQuery{Host: "loop.example"}, required, `timeout: domain cannot be resolved`},
-		{"idn", SIPQuery{Host: "Bücher.example"}, required, `tls 127.0.0.7:5061 xn--bcher-kva.example`},
-		{"literal", SIPQuery{Host: "127.0.0.1"}, plain, `no-route: an IP address is no domain`},
-		{"literal-6", SIPQuery{Host: "[::1]"}, plain, `no-route: an IP address is no domain`},
-		{"no-domain", SIPQuery{Host: "a b"}, plain, `malformed: not a domain name`},
-	}
-	for _, tt := range tests {
+	for _, tt := range sipTests {
 		t.Run(tt.name, func(t *testing.T) {
 			l, _ := locator(t, sipZone, book{plain: tt.plain})
 			check(t, tt.want)(l.SIP(t.Context(), tt.q))

@@ -2,6 +2,8 @@ package locate
 
 import (
 	"context"
+	"errors"
+	"io"
 	"iter"
 	"net"
 	"strings"
@@ -76,48 +78,49 @@ func (s *Static) Lookup(_ context.Context, name string, qtype uint16) (Answer, e
 // Serve answers on a UDP and a TCP listener until ctx is done, and closes
 // them. Either may be nil.
 func (s *Static) Serve(ctx context.Context, pc net.PacketConn, l net.Listener) error {
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, req *dns.Msg) {
-		msg := new(dns.Msg).SetReply(req)
-		msg.RecursionAvailable = true
-		if len(req.Question) == 1 {
-			s.answer(msg)
-		} else {
-			msg.Rcode = dns.RcodeFormatError
-		}
-		if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
-			size := dns.MinMsgSize
-			if opt := req.IsEdns0(); opt != nil {
-				size = int(opt.UDPSize())
-			}
-			msg.Truncate(size)
-		}
-		_ = w.WriteMsg(msg) // whoever asked is gone: nothing to tell
-	})
-	// The servers end when their sockets are closed; Serve waits for both.
-	stop := context.AfterFunc(ctx, func() {
-		if pc != nil {
-			_ = pc.Close()
-		}
-		if l != nil {
-			_ = l.Close()
+	var servers []*dns.Server
+	var sockets []io.Closer
+	if pc != nil {
+		servers, sockets = append(servers, &dns.Server{PacketConn: pc, Handler: s}), append(sockets, pc)
+	}
+	if l != nil {
+		servers, sockets = append(servers, &dns.Server{Listener: l, Handler: s}), append(sockets, l)
+	}
+	stop := context.AfterFunc(ctx, func() { // the servers end with their sockets
+		for _, c := range sockets {
+			_ = c.Close()
 		}
 	})
 	defer stop()
-	var wg sync.WaitGroup
-	errs := make(chan error, 2)
-	serve := func(srv *dns.Server) { wg.Go(func() { errs <- srv.ActivateAndServe() }) }
-	if pc != nil {
-		serve(&dns.Server{PacketConn: pc, Handler: handler})
-	}
-	if l != nil {
-		serve(&dns.Server{Listener: l, Handler: handler})
+	errs := make([]error, len(servers))
+	var wg sync.WaitGroup // waits below
+	for i, srv := range servers {
+		wg.Go(func() { errs[i] = srv.ActivateAndServe() })
 	}
 	wg.Wait()
-	close(errs)
 	if ctx.Err() != nil {
 		return nil
 	}
-	return <-errs
+	return errors.Join(errs...)
+}
+
+// ServeDNS implements [dns.Handler].
+func (s *Static) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
+	msg := new(dns.Msg).SetReply(req)
+	msg.RecursionAvailable = true
+	if len(req.Question) == 1 {
+		s.answer(msg)
+	} else {
+		msg.Rcode = dns.RcodeFormatError
+	}
+	if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
+		size := dns.MinMsgSize
+		if opt := req.IsEdns0(); opt != nil {
+			size = int(opt.UDPSize())
+		}
+		msg.Truncate(size)
+	}
+	_ = w.WriteMsg(msg) // whoever asked is gone: nothing to tell
 }
 
 // answer fills in the answer to the one question of msg.

@@ -85,7 +85,32 @@ type own struct {
 	tls   tls.Certificate // with Leaf
 	file  string
 	names names
-	plain []string // the domains among them
+	sip   []string // the domains that it proves on each wire
+	xmpp  []string
+}
+
+// proves returns the domains that the certificate proves on a wire, wildcards
+// left out.
+func (o *own) proves(w federation.Wire) []string {
+	if w == federation.SIP {
+		return o.sip
+	}
+	return o.xmpp
+}
+
+// rank says how well the certificate suits a name: 3 if it proves it on the
+// wire, 2 by a wildcard, 1 if it has the name at least.
+func (o *own) rank(w federation.Wire, name string) int {
+	wild := slices.ContainsFunc(o.names.dns, func(p string) bool { return wildcard(p, name) })
+	switch {
+	case slices.Contains(o.proves(w), name):
+		return 3
+	case wild && w == federation.XMPP:
+		return 2
+	case wild || slices.Contains(o.sip, name) || slices.Contains(o.xmpp, name):
+		return 1
+	}
+	return 0
 }
 
 // watchCerts watches the pairs of the configuration.
@@ -124,39 +149,59 @@ func (o *own) inspect(cfg Config) (err error) {
 	if o.names, err = namesOf(o.tls.Leaf); err != nil {
 		return fault.Wrap(fault.Internal, err, "certificate %s", o.file)
 	}
-	o.plain = o.names.plain()
+	o.sip, o.xmpp = o.names.domains(federation.SIP), o.names.domains(federation.XMPP)
 	if left := o.tls.Leaf.NotAfter.Sub(cfg.Now()); left < endsSoon {
 		cfg.Log.Warn("our certificate ends soon", "file", o.file, "names", o.names.all(), "not_after", o.tls.Leaf.NotAfter)
 	}
 	return nil
 }
 
-// choose returns our certificate for a name, the exact one before a wildcard,
-// and the first of all if none is for it; nil if we have none. Among several
-// it takes what the other end supports.
-func (s *Store) choose(name string, supports func(*tls.Certificate) error) *tls.Certificate {
+// choose returns our certificate for a name: one that proves it on the wire
+// before one that only has it, and the first of all if none has it; nil if we
+// have none. Among equals it takes one that the other end supports.
+func (s *Store) choose(w federation.Wire, name string, supports func(*tls.Certificate) error) *tls.Certificate {
 	if d, err := federation.Domain(name); err == nil {
 		name = d
 	}
 	list := s.certs.get(s.cfg)
 	var best *tls.Certificate
-	rank := -1
+	most := -1
 	for i := range list {
-		r := 0
-		switch {
-		case slices.Contains(list[i].plain, name):
-			r = 4
-		case slices.ContainsFunc(list[i].names.dns, func(p string) bool { return wildcard(p, name) }):
-			r = 2
-		}
+		r := 2 * list[i].rank(w, name)
 		if supports(&list[i].tls) == nil {
 			r++
 		}
-		if r > rank {
-			best, rank = &list[i].tls, r
+		if r > most {
+			best, most = &list[i].tls, r
 		}
 	}
 	return best
+}
+
+// Gaps returns a [Problem] for each domain that we stand for and no certificate
+// of ours proves on that wire: peers will refuse us there (RFC 6120, section
+// 13.7.1.2; RFC 5922, section 6). One "sip" URI in a certificate is enough to
+// make its DNS names count no more on SIP.
+func (s *Store) Gaps() []error {
+	if s.cfg.Book == nil {
+		return nil
+	}
+	list := s.certs.get(s.cfg)
+	var gaps []error
+	for _, h := range s.cfg.Book.Homes() {
+		for _, name := range []string{h.Domain, h.Gateway} {
+			for _, w := range []federation.Wire{federation.SIP, federation.XMPP} {
+				good := func(o own) bool { return o.rank(w, name) >= 2 }
+				if name == "" || !s.cfg.Book.Stands(w, name) || slices.ContainsFunc(list, good) {
+					continue
+				}
+				p := &Problem{Wire: w, Domain: name, Detail: "we stand for it, and no certificate of ours proves it"}
+				p.Advice = fmt.Sprintf("add one under tls: with the DNS name %s; where it has sip: URIs, with sip:%s too", name, name)
+				gaps = append(gaps, p.fault(Name))
+			}
+		}
+	}
+	return gaps
 }
 
 // watchRoots watches a file of authorities, which are added to base if there

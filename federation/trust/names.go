@@ -130,16 +130,6 @@ func (n names) all() []string {
 	return list
 }
 
-// plain returns every domain that is named, wildcards left out: what a
-// certificate of ours is good for.
-func (n names) plain() []string {
-	list := append(n.domains(federation.SIP), n.domains(federation.XMPP)...)
-	for _, d := range n.dns {
-		list = appendDomain(list, d)
-	}
-	return list
-}
-
 // domains returns the domains that a certificate with these names is for, in
 // the spelling of [federation.Domain], wildcards left out.
 func (n names) domains(w federation.Wire) []string {

@@ -110,7 +110,7 @@ func (s *Store) Client(w federation.Wire, from, to string, alpn ...string) *tls.
 		MinVersion: tls.VersionTLS12,
 		NextProtos: alpn,
 		GetClientCertificate: func(cri *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			if c := s.choose(from, cri.SupportsCertificate); c != nil {
+			if c := s.choose(w, from, cri.SupportsCertificate); c != nil {
 				return c, nil
 			}
 			return new(tls.Certificate), nil // we have none: go without
@@ -135,7 +135,7 @@ func (s *Store) Server(w federation.Wire) *tls.Config {
 		MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.RequestClientCert,
 		GetCertificate: func(chi *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if c := s.choose(chi.ServerName, chi.SupportsCertificate); c != nil {
+			if c := s.choose(w, chi.ServerName, chi.SupportsCertificate); c != nil {
 				return c, nil
 			}
 			return nil, fault.E(fault.Internal, "we have no certificate: name one under tls: in the configuration")

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,9 +29,12 @@ func (b book) Home(d string) (federation.Home, bool) {
 	}
 	return b.homes[i], true
 }
-func (b book) Homes() []federation.Home            { return b.homes }
-func (b book) Rules(d string) federation.Rules     { return b.rules[d] }
-func (b book) Stands(federation.Wire, string) bool { return false }
+func (b book) Homes() []federation.Home        { return b.homes }
+func (b book) Rules(d string) federation.Rules { return b.rules[d] }
+func (b book) Stands(w federation.Wire, d string) bool {
+	h, ok := b.Home(d)
+	return ok && h.Users != w || slices.ContainsFunc(b.homes, func(h federation.Home) bool { return h.Gateway == d && w == federation.XMPP })
+}
 
 // must returns what a call returned without error.
 func must[T any](v T, err error) func(*testing.T) T {
@@ -299,175 +301,6 @@ func TestHomeServer(t *testing.T) {
 	}
 	if got, err := s.Names(federation.SIP, cs); err != nil || !slices.Equal(got, []string{"proxy.example.com", "example.com"}) {
 		t.Errorf("names are %v, %v", got, err)
-	}
-}
-
-// handshake lets a client and a server meet, and returns what each has seen.
-func handshake(t *testing.T, client, server *tls.Config) (cs, ss tls.ConnectionState, cerr, serr error) {
-	t.Helper()
-	a, b := net.Pipe()
-	c, s := tls.Client(a, client), tls.Server(b, server)
-	done := make(chan error)
-	go func() { // waited for below
-		err := s.HandshakeContext(t.Context())
-		if err != nil {
-			b.Close()
-		}
-		done <- err
-	}()
-	cerr = c.HandshakeContext(t.Context())
-	if cerr != nil {
-		a.Close()
-	}
-	serr = <-done
-	cs, ss = c.ConnectionState(), s.ConnectionState()
-	a.Close()
-	b.Close()
-	return cs, ss, cerr, serr
-}
-
-// TestHandshake: two gateways meet. Each shows the certificate for the name
-// that it stands for, and each proves the other's (RFC 5922, sections 7.3, 7.4
-// and 7.8; RFC 6120, section 13.7.2.1).
-func TestHandshake(t *testing.T) {
-	ca := must(trusttest.NewCA("authority"))(t)
-	certs := func(names ...string) (list []tls.Certificate) {
-		for _, n := range names {
-			list = append(list, must(ca.Issue(trusttest.Options{DNS: []string{n}}))(t).TLS)
-		}
-		return list
-	}
-	rules := map[string]federation.Rules{"loose.example": {Security: federation.DialbackOK}}
-	ours := must(New(Config{Roots: ca.Pool(), Certs: certs("first.example", "example.com"), Book: book{rules: rules}}))(t)
-	theirs := must(New(Config{Roots: ca.Pool(), Certs: certs("example.org", "example.net")}))(t)
-	naked := must(New(Config{Roots: ca.Pool()}))(t)
-	for _, w := range []federation.Wire{federation.SIP, federation.XMPP} {
-		t.Run("good-"+string(w), func(t *testing.T) {
-			cs, ss, cerr, serr := handshake(t, ours.Client(w, "example.com", "Example.NET."), theirs.Server(w))
-			if cerr != nil || serr != nil {
-				t.Fatal(cerr, serr)
-			}
-			if ss.ServerName != "example.net" || cs.Version < tls.VersionTLS12 {
-				t.Errorf("SNI %q, version %x", ss.ServerName, cs.Version)
-			}
-			if err := ours.Verify(w, cs, "example.net"); err != nil {
-				t.Error(err)
-			}
-			if got, err := theirs.Names(w, ss); err != nil || !slices.Equal(got, []string{"example.com"}) {
-				t.Errorf("the server sees %v, %v", got, err)
-			}
-		})
-		t.Run("wrong-name-"+string(w), func(t *testing.T) {
-			_, _, cerr, serr := handshake(t, ours.Client(w, "example.com", "example.edu"), theirs.Server(w))
-			if checkOf(cerr) != Name || serr == nil {
-				t.Error(cerr, serr)
-			}
-		})
-		t.Run("any-certificate-"+string(w), func(t *testing.T) {
-			cs, _, cerr, serr := handshake(t, ours.Client(w, "example.com", "loose.example"), theirs.Server(w))
-			if cerr != nil || serr != nil {
-				t.Fatal(cerr, serr)
-			}
-			if err := ours.Verify(w, cs, "loose.example"); checkOf(err) != Name {
-				t.Errorf("it proves its name: %v", err)
-			}
-		})
-		t.Run("client-without-certificate-"+string(w), func(t *testing.T) {
-			_, ss, cerr, serr := handshake(t, naked.Client(w, "example.com", "example.net"), theirs.Server(w))
-			if cerr != nil || serr != nil {
-				t.Fatal(cerr, serr)
-			}
-			if _, err := theirs.Names(w, ss); checkOf(err) != Shown {
-				t.Error(err)
-			}
-		})
-		t.Run("client-unknown-"+string(w), func(t *testing.T) {
-			bad := must(trusttest.NewCA("bad"))(t)
-			evil := must(New(Config{Roots: ca.Pool(), Certs: []tls.Certificate{must(bad.Issue(trusttest.Options{DNS: []string{"example.com"}}))(t).TLS}}))(t)
-			_, ss, cerr, serr := handshake(t, evil.Client(w, "example.com", "example.net"), theirs.Server(w))
-			if cerr != nil || serr != nil {
-				t.Fatal("the wire decides, not the handshake:", cerr, serr)
-			}
-			if err := theirs.Verify(w, ss, "example.com"); checkOf(err) != Authority {
-				t.Error(err)
-			}
-		})
-	}
-	t.Run("server-for-clients-only", func(t *testing.T) {
-		c := must(ca.Issue(trusttest.Options{DNS: []string{"example.net"}, Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}))(t).TLS
-		odd := must(New(Config{Roots: ca.Pool(), Certs: []tls.Certificate{c}}))(t)
-		_, _, cerr, _ := handshake(t, ours.Client(federation.SIP, "example.com", "example.net"), odd.Server(federation.SIP))
-		if checkOf(cerr) != Usage {
-			t.Error(cerr)
-		}
-	})
-	t.Run("alpn", func(t *testing.T) {
-		cs, _, cerr, serr := handshake(t, ours.Client(federation.XMPP, "example.com", "example.net", ALPN), theirs.Server(federation.XMPP))
-		if cerr != nil || serr != nil || cs.NegotiatedProtocol != "xmpp-server" {
-			t.Error(cerr, serr, cs.NegotiatedProtocol)
-		}
-		_, _, cerr, _ = handshake(t, ours.Client(federation.XMPP, "example.com", "example.net", "xmpp-client"), theirs.Server(federation.XMPP))
-		if cerr == nil {
-			t.Error("a client's protocol on the servers' port")
-		}
-	})
-	t.Run("tls-1.1", func(t *testing.T) {
-		old := ours.Client(federation.SIP, "example.com", "example.net")
-		old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-		if _, _, cerr, serr := handshake(t, old, theirs.Server(federation.SIP)); cerr == nil || serr == nil {
-			t.Error("TLS 1.1 is spoken (RFC 9325, section 3.1.1)")
-		}
-	})
-	t.Run("no-certificate-of-ours", func(t *testing.T) {
-		_, _, cerr, serr := handshake(t, ours.Client(federation.SIP, "example.com", "example.net"), naked.Server(federation.SIP))
-		if cerr == nil || fault.KindOf(serr) != fault.Internal {
-			t.Error(cerr, serr)
-		}
-	})
-}
-
-// TestChoose: an exact name before a wildcard, a wildcard before the first.
-func TestChoose(t *testing.T) {
-	ca := must(trusttest.NewCA("authority"))(t)
-	var certs []tls.Certificate
-	for _, o := range []trusttest.Options{
-		{DNS: []string{"first.example"}},
-		{DNS: []string{"*.example.com"}},
-		{DNS: []string{"a.example.com"}},
-		{SIPURI: []string{"sip:uri.example"}, DNS: []string{"host.example"}},
-		{XMPPAddr: []string{"bücher.example"}},
-	} {
-		certs = append(certs, must(ca.Issue(o))(t).TLS)
-	}
-	s := must(New(Config{Roots: ca.Pool(), Certs: certs}))(t)
-	for name, want := range map[string]int{
-		"": 0, "first.example": 0, "unknown.example": 0, "A.example.com": 2, "b.example.com": 1, "a.b.example.com": 0,
-		"example.com": 0, "uri.example": 3, "host.example": 3, "xn--bcher-kva.example": 4,
-	} {
-		got := s.choose(name, func(*tls.Certificate) error { return nil })
-		if string(got.Certificate[0]) != string(certs[want].Certificate[0]) {
-			t.Errorf("%q gets %v, not number %d", name, got.Leaf.DNSNames, want)
-		}
-	}
-}
-
-// TestOneSwitch: verification by crypto/tls is turned off in one place, where
-// our own stands beside it.
-func TestOneSwitch(t *testing.T) {
-	word := "Insecure" + "SkipVerify"
-	var found []string
-	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		for range strings.Count(string(data), word) {
-			found = append(found, filepath.ToSlash(path))
-		}
-		return err
-	})
-	if err != nil || !slices.Equal(found, []string{"../../federation/trust/trust.go"}) {
-		t.Errorf("%s stands in %v, %v", word, found, err)
 	}
 }
 
