@@ -62,6 +62,9 @@ func (t *Trunk) arrive(msg sip.Message) {
 	}
 	req, ok := msg.(*sip.Request)
 	if !ok {
+		if res, ok := msg.(*sip.Response); ok {
+			t.response(res)
+		}
 		return
 	}
 	source := msg.Source()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -88,6 +87,9 @@ func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string) (*si
 		share, cancel := shareOf(ctx, len(targets)-i)
 		res, aerr := t.try(share, req, target)
 		cancel()
+		if aerr == nil && sipx.CheckResponse(res) != nil {
+			res, aerr = nil, fault.Wrap(fault.Timeout, sipx.CheckResponse(res), "no usable answer from the peer's server")
+		}
 		if aerr == nil && res.StatusCode != sip.StatusServiceUnavailable {
 			return res, nil
 		}
@@ -238,6 +240,19 @@ func (t *Trunk) port(via federation.Transport) int {
 // transact runs one client transaction (RFC 3261, section 17.1) and returns
 // its final response.
 func (t *Trunk) transact(ctx context.Context, out *sip.Request) (*sip.Response, error) {
+	key, err := sip.ClientTxKeyMake(out)
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, err, "request without a transaction")
+	}
+	final := make(chan *sip.Response, 1)
+	t.mu.Lock()
+	t.finals[key] = final
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		delete(t.finals, key)
+		t.mu.Unlock()
+	}()
 	tx, err := t.txl.Request(ctx, out)
 	if err != nil {
 		return nil, fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")
@@ -246,18 +261,37 @@ func (t *Trunk) transact(ctx context.Context, out *sip.Request) (*sip.Response, 
 	for {
 		select {
 		case res := <-tx.Responses():
-			if res.IsProvisional() {
-				continue
+			if !res.IsProvisional() {
+				return res, nil
 			}
-			if err := sipx.CheckResponse(res); err != nil {
-				t.log.Log(ctx, slog.LevelInfo, "response refused", "err", err)
-				return nil, fault.Wrap(fault.Timeout, err, "no usable answer from the peer's server")
-			}
-			return res, nil
 		case <-tx.Done():
-			return nil, fault.Wrap(fault.Timeout, tx.Err(), "no answer from the peer's server")
+			err = tx.Err()
 		case <-ctx.Done():
-			return nil, fault.Wrap(fault.Timeout, ctx.Err(), "no answer from the peer's server")
+			err = ctx.Err()
 		}
+		if err != nil {
+			break
+		}
+	}
+	select {
+	case res := <-final:
+		return res, nil
+	default:
+		return nil, fault.Wrap(fault.Timeout, err, "no answer from the peer's server")
+	}
+}
+
+// response notes a final response in the reader. sipgo hands it over in a
+// goroutine, which the end of the connection, if it follows at once, overtakes.
+func (t *Trunk) response(res *sip.Response) {
+	key, err := sip.ClientTxKeyMake(res)
+	if err != nil || res.IsProvisional() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case t.finals[key] <- res: // none waits: a nil channel
+	default:
 	}
 }

@@ -119,11 +119,12 @@ type Trunk struct {
 	perIP      map[string]int     // accepted connections
 	accepted   int
 	links      map[linkKey]*link
-	queued     map[string]int      // requests under way, by domain
-	arrivals   map[string]*arrival // live server transactions, by sipgo's key
-	merged     map[string]string   // key of the live transaction, by what merged requests share
-	lines      map[string]*line    // order of requests, by connection or address
-	idle       chan struct{}       // closed when draining and no request is open
+	queued     map[string]int                // requests under way, by domain
+	finals     map[string]chan *sip.Response // by client transaction
+	arrivals   map[string]*arrival           // live server transactions, by sipgo's key
+	merged     map[string]string             // key of the live transaction, by what merged requests share
+	lines      map[string]*line              // order of requests, by connection or address
+	idle       chan struct{}                 // closed when draining and no request is open
 }
 
 // New returns a trunk. It opens nothing: Run does.
@@ -133,7 +134,7 @@ func New(cfg Config) *Trunk {
 		cfg: cfg, log: cfg.Log.With("wire", "SIP"),
 		started: make(chan struct{}), tcp: newHandover(), tls: newHandover(),
 		streams: make(map[string]*stream), perIP: make(map[string]int), links: make(map[linkKey]*link),
-		queued: make(map[string]int), arrivals: make(map[string]*arrival), merged: make(map[string]string),
+		queued: make(map[string]int), finals: make(map[string]chan *sip.Response), arrivals: make(map[string]*arrival), merged: make(map[string]string),
 		lines: make(map[string]*line), idle: make(chan struct{}),
 	}
 	t.layers()
