@@ -207,6 +207,22 @@ func TestPlainOnly(t *testing.T) {
 	}
 }
 
+// TestMixedHTML: HTML that is only one part of the text is left out, or clients
+// would show it in place of all (XEP-0071, section 8).
+func TestMixedHTML(t *testing.T) {
+	const rich = "--b\r\nContent-Type: text/html\r\n\r\n<b>a</b>\r\n"
+	in, err := fromRomeo(t, "multipart/mixed;boundary=b", rich+"--b--")
+	wantText(t, in, err, "a")
+	if in.Stanza.HTML == nil {
+		t.Error("one HTML part has no HTML")
+	}
+	in, err = fromRomeo(t, "multipart/mixed;boundary=b", rich+"--b\r\n\r\nb\r\n--b--")
+	wantText(t, in, err, "a\nb")
+	if in.Stanza.HTML != nil {
+		t.Errorf("HTML is %s", in.Stanza.HTML)
+	}
+}
+
 // TestContentEncoding: deflate in both forms, gzip, and what is refused with
 // Accept-Encoding (RFC 3261, section 8.2.3).
 func TestContentEncoding(t *testing.T) {
