@@ -36,6 +36,7 @@ type arrival struct {
 	source string
 	stream *stream // nil on UDP
 	line   *line
+	excess bool          // more are open in its line than may be
 	prev   *arrival      // whose turn comes before
 	turn   chan struct{} // closed when the Handler has returned
 	over   chan struct{} // closed when the request is over
@@ -104,6 +105,7 @@ func (t *Trunk) enqueue(a *arrival) {
 	l.turns++
 	l.open++
 	t.unanswered++
+	a.excess = l.open > t.cfg.Limits.Queue
 	t.arrivals[a.key] = a
 	full := l.turns > maxTurns && a.stream != nil
 	a.mu.Lock()

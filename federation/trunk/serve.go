@@ -89,7 +89,7 @@ func (t *Trunk) serve(a *arrival) error {
 func (t *Trunk) overload(a *arrival) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.draining || a.line.open > t.cfg.Limits.Queue {
+	if t.draining || a.excess {
 		return sipx.Refuse(sip.StatusServiceUnavailable, fault.Busy, "Too many requests", sip.NewHeader("Retry-After", "30"))
 	}
 	return nil
