@@ -24,7 +24,7 @@ cpim:
 cpim/fault:
 cpim/xmltree:
 cpim/composing: cpim/xmltree
-cpim/imdn:      cpim/xmltree
+cpim/imdn:      cpim cpim/xmltree
 cpim/sipx:
 cpim/xep:       cpim/xmltree
 
@@ -37,11 +37,11 @@ federation/trust/trusttest: federation federation/locate federation/trust
 federation/s2s:             federation federation/locate federation/trust cpim/xep cpim/xmltree
 federation/trunk:           federation federation/locate federation/trust cpim/sipx
 
-gateway/step:   cpim/...
+gateway/step:   cpim/... federation
 gateway/config: federation
 gateway/policy: federation mapping cpim/...
 gateway/shard:  gateway/step
-gateway/talk:   gateway/step mapping cpim/...
+gateway/talk:   gateway/step mapping cpim/... federation
 gateway/admin:  gateway/config
 gateway: cpim/... mapping federation federation/locate federation/trust federation/s2s federation/trunk gateway/step gateway/config gateway/policy gateway/shard gateway/talk gateway/admin
 

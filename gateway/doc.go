@@ -78,6 +78,9 @@
 //     carry its namespace, not a prefix. cpim/xep therefore imports it.
 //   - step.Response carries our own failures as a fault, not as a status with a
 //     mark: the fault's face is chosen where the two faces are known.
+//   - gateway/step and gateway/talk import federation for one word, How: what
+//     became of a stanza is the wire's to say and the machine's to hear.
+//     cpim/imdn imports cpim, whose envelope its headers stand in.
 //   - step.End is an effect of its own: the one log line and count of each
 //     message, with the ids of both sides, is decided by the machine that knows
 //     them.

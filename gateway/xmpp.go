@@ -86,7 +86,7 @@ var errNobody = &mapping.StanzaRefusal{
 func (g xmppDoor) xmppParties(m *xep.Message) (from, to step.Party, err error) {
 	from.JID, to.JID = m.From, m.To
 	if from.URI, err = mapping.ToURI(m.From); err != nil {
-		return from, to, mapping.OfSender(err)
+		return from, to, &mapping.StanzaRefusal{Type: "modify", Condition: "jid-malformed", Err: err} // ADDR-27
 	}
 	if m.To.Localpart() == "" {
 		return from, to, errNobody // MSG-72

@@ -73,7 +73,8 @@ type SIPDomain struct {
 	mu      sync.Mutex
 	waiting []waiting
 
-	Requests chan *sip.Request // what its users have received
+	Requests chan *sip.Request  // what its users have received, unless Take is set
+	Take     func(*sip.Request) // takes it instead; set before anything comes
 }
 
 type waiting struct {
@@ -111,7 +112,11 @@ func (d *SIPDomain) ServeSIP(_ context.Context, req *sip.Request, _ federation.P
 	if !exists(d.Users, req.Recipient.User) {
 		return tx.Answer(trunk.Reply(req, sip.StatusNotFound, "Not Found"))
 	}
-	d.Requests <- req
+	if d.Take != nil {
+		d.Take(req)
+	} else {
+		d.Requests <- req
+	}
 	if d.script {
 		d.mu.Lock()
 		d.waiting = append(d.waiting, waiting{req, tx})
@@ -179,7 +184,8 @@ type XMPPDomain struct {
 	s2s  *s2s.Server
 	port int
 
-	Stanzas chan *xmltree.Element // what its users have received, errors too
+	Stanzas chan *xmltree.Element  // what its users have received, errors too, unless Take is set
+	Take    func(*xmltree.Element) // takes it instead; set before anything comes
 }
 
 // NewXMPPDomain opens a listener on loopback.
@@ -215,6 +221,10 @@ func (d *XMPPDomain) ServeStanza(_ context.Context, e *xmltree.Element, _ federa
 		if refusal := xep.ErrorStanza(h, &xep.Error{Type: "cancel", Condition: "service-unavailable"}); refusal != nil {
 			d.Send(refusal)
 		}
+		return
+	}
+	if d.Take != nil {
+		d.Take(e)
 		return
 	}
 	d.Stanzas <- e

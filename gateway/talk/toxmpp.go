@@ -27,8 +27,13 @@ type Waiting struct {
 func (s *said) fromSIP(ev step.Request) {
 	s.Spelling = ev.From.URI
 	id := s.now.ID()
+	sender, err := mapping.ToJID(ev.From.URI)
+	if err != nil {
+		s.refuseRequest(ev, mapping.OfSender(err))
+		return
+	}
 	in, err := mapping.MessageToXMPP(ev.SIP, ev.From.JID, ev.To.JID, mapping.XMPPOptions{
-		ID: id, Thread: s.threadOf(ev.SIP), Chat: s.Manners.Chat, PlainOnly: s.Manners.PlainOnly,
+		ID: id, Thread: s.threadOf(ev.SIP), Sender: sender, Chat: s.Manners.Chat, PlainOnly: s.Manners.PlainOnly,
 		Nick: s.memo(step.ToXMPP, anything) == nil, Now: s.now.Time,
 	})
 	if err != nil {

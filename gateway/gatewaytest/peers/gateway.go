@@ -9,7 +9,8 @@ import (
 
 // A GatewayConfig says how our own binary is run.
 type GatewayConfig struct {
-	Host int // last number of its address
+	Binary string // path, from [Build]
+	Host   int    // last number of its address
 
 	// Domains and peers of its configuration, in the words of the operator,
 	// with [Net.Text]'s addresses.
@@ -29,8 +30,8 @@ type Gateway struct {
 	GatewayConfig
 	Addr netip.Addr
 
-	net       *Net
-	bin, file string
+	net  *Net
+	file string
 }
 
 // gatewayRest is what the harness adds to the configuration: addresses, the
@@ -48,11 +49,11 @@ dns: {resolvers: ["%[5]s"]}
 limits: {per_sender: 100000, per_peer: 100000}
 `
 
-// StartGateway builds the binary, writes its file and returns when it says that
+// StartGateway writes the gateway's file, runs it and returns when it says that
 // it is healthy. The net's authority is its system's.
 func (n *Net) StartGateway(c GatewayConfig) *Gateway {
 	n.t.Helper()
-	g := &Gateway{GatewayConfig: c, Addr: n.Addr(c.Host), net: n, bin: Build(n.t, "cpimgate/cmd/cpimgate")}
+	g := &Gateway{GatewayConfig: c, Addr: n.Addr(c.Host), net: n}
 	g.configure()
 	g.Start()
 	return g
@@ -74,10 +75,11 @@ func (g *Gateway) configure() {
 // Start runs the gateway again after Stop or Kill.
 func (g *Gateway) Start() {
 	g.net.t.Helper()
-	cmd := g.net.command(g.bin, "serve", "--config", g.file)
+	cmd := g.net.command(g.Binary, "serve", "--config", g.file)
 	g.Process = g.net.start("cpimgate", cmd)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	g.until("health", func() error {
-		resp, err := http.Get(fmt.Sprintf("http://%s:9580/healthz", g.Addr))
+		resp, err := client.Get(fmt.Sprintf("http://%s:9580/healthz", g.Addr))
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ type Kamailio struct {
 // blocks no destination, so that a peer that comes back is found at once; it
 // waits longer for an answer than the gateway lets it (decision D-70). A
 // user is reached over the connection that registered (a TLS client listens
-// for nobody).
+// for nobody); a new registration replaces the old one.
 const kamailioConfig = `#!KAMAILIO
 debug=2
 log_stderror=yes
@@ -96,7 +96,7 @@ request_route {
 	}
 	if (is_method("REGISTER")) {
 		fix_nated_register();
-		save("location");
+		save("location", "0x04");
 		exit;
 	}
 	remove_hf("Route");

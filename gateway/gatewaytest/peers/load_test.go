@@ -14,7 +14,7 @@ func TestLoadTool(t *testing.T) {
 	n.StartKamailio(KamailioConfig{Domain: "sip.example", Host: 10})
 	n.StartProsody(ProsodyConfig{Domain: "xmpp.example", Host: 20, Users: LoadUsers(5, 4), SecureAuth: true})
 	sip, xmpp := "sip+tcp://NET.10:5060/sip.example", "xmpp://NET.20:5223/xmpp.example"
-	out, err := n.Load("count", "--pairs=4", "--messages=200", "--timeout=3s",
+	out, err := n.Load(loadTool, "count", "--pairs=4", "--messages=200", "--timeout=3s",
 		"sip+udp://NET.10:5060/sip.example sip+udp://NET.10:5060/sip.example",
 		sip+" sip+tls://NET.10:5061/sip.example",
 		xmpp+" "+xmpp,
@@ -72,8 +72,8 @@ func TestLoad(t *testing.T) {
 	n.StartProsody(ProsodyConfig{Domain: "external.example", Host: 20, Users: users, SecureAuth: true})
 	// its clients trust the net's authority, and it trusts nobody's
 	n.StartProsody(ProsodyConfig{Domain: "dialback.example", Host: 21, Users: users, Roots: other})
-	n.StartGateway(GatewayConfig{Host: 1, Config: config, Names: names})
-	out, err := n.Load(append([]string{"count", fmt.Sprintf("--pairs=%d", pairs)}, routes...)...)
+	n.StartGateway(GatewayConfig{Binary: cpimgate, Host: 1, Config: config, Names: names})
+	out, err := n.Load(loadTool, append([]string{"count", fmt.Sprintf("--pairs=%d", pairs)}, routes...)...)
 	t.Log("\n" + out)
 	if err != nil {
 		t.Error(err)
@@ -88,7 +88,7 @@ func BenchmarkGateway(b *testing.B) {
 	n.Zone(XMPPRecords("load.example", 30, true) + XMPPRecords("raw.example", 1, true))
 	kamailio := n.StartKamailio(KamailioConfig{Domain: "sip.example", Host: 10, Memory: 1024})
 	gateway := n.StartGateway(GatewayConfig{
-		Host:  1,
+		Binary: cpimgate, Host: 1,
 		Names: []string{"gw.example", "raw.example"},
 		Config: "domains:\n  raw.example: {users: sip, server: \"sip:NET.31:5060;transport=tcp\"}\n" +
 			"peers:\n  raw.example: {security: plain-ok}\n",
@@ -97,7 +97,7 @@ func BenchmarkGateway(b *testing.B) {
 	raw := "peer+tcp://NET.1:5060/raw.example?listen=NET.31:5060"
 	s2s := "s2s://NET.1:5270/load.example?listen=NET.30:5270&" + n.certFor("load.example")
 	for b.Loop() {
-		out, err := n.Load("bench", "--pairs=50", "--messages=20000", "--metrics=http://NET.1:9580/metrics",
+		out, err := n.Load(loadTool, "bench", "--pairs=50", "--messages=20000", "--metrics=http://NET.1:9580/metrics",
 			fmt.Sprintf("--pid=%d,%d,%d", kamailio.PID(), gateway.PID(), gateway.PID()),
 			sip+" "+sip, raw+" "+s2s, s2s+" "+raw)
 		b.Log("\n" + out)

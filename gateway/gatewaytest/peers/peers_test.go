@@ -1,8 +1,31 @@
 package peers
 
 import (
+	"fmt"
+	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+// The programs of ours, built once.
+var cpimgate, loadTool string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "peers")
+	if err == nil {
+		err = Build(dir, "cpimgate/cmd/cpimgate", "cpimgate/gateway/gatewaytest/load")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	cpimgate, loadTool = dir+"/cpimgate", dir+"/load"
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
 
 // TestProsody shows that the harness's XMPP side works without us: two users
 // of one domain, over TLS that both sides verify.

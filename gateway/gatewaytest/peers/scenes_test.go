@@ -16,6 +16,7 @@ type stage struct {
 	kamailio      *Kamailio
 	gateway       *Gateway
 	sip           string // the transport
+	other         *CA    // of the XMPP server; nil is everybody's
 	romeo         *Baresip
 	juliet, nurse *Sendxmpp // juliet writes to romeo, nurse to somebody who is not there
 }
@@ -37,11 +38,9 @@ func newStage(t *testing.T, xmpp, sip string) *stage {
 	s.Zone(SIPRecords("sip.example", sip, 10) + SIPRecords("gw.example", sip, 1) + XMPPRecords("sip.example", 1, true) +
 		XMPPRecords("xmpp.example", 20, secure) + ClientRecords("xmpp.example"))
 
-	// in the dialback world nobody believes the other's certificate
-	other := s.CA
 	config := "domains:\n  sip.example: {users: sip}\npeers:\n"
-	if !secure {
-		other = NewCA(t, s.Dir, "other")
+	if !secure { // neither side believes the other's certificate
+		s.other = NewCA(t, s.Dir, "other")
 		config += "  xmpp.example: {security: dialback-ok}\n"
 	}
 	kam := KamailioConfig{Domain: "sip.example", Host: 10, NextHop: "sip:gw.example"}
@@ -53,17 +52,17 @@ func newStage(t *testing.T, xmpp, sip string) *stage {
 	}
 	s.prosody = s.StartProsody(ProsodyConfig{
 		Domain: "xmpp.example", Host: 20, Users: []string{"juliet", "nurse"},
-		SecureAuth: secure, Authority: other, Roots: other,
+		SecureAuth: secure, Authority: s.other, Roots: s.other,
 	})
 	s.kamailio = s.StartKamailio(kam)
-	s.gateway = s.StartGateway(GatewayConfig{Host: 1, Config: config, Names: []string{"gw.example", "sip.example"}})
+	s.gateway = s.StartGateway(GatewayConfig{Binary: cpimgate, Host: 1, Config: config, Names: []string{"gw.example", "sip.example"}})
 	s.login(sip)
 	return s
 }
 
 // login starts the clients, as people do when their server is back. Romeo's
 // reaches its server by the transport.
-func (s *stage) login(transport string, flags ...string) {
+func (s *stage) login(transport string) {
 	if s.romeo != nil {
 		s.romeo.Kill()
 		s.juliet.Kill()
@@ -72,6 +71,10 @@ func (s *stage) login(transport string, flags ...string) {
 	s.romeo = s.StartBaresip(BaresipConfig{
 		User: "romeo@sip.example", Host: 11, Server: s.kamailio.Addr, Transport: transport, Correspondent: "sip:juliet@xmpp.example",
 	})
+	var flags []string
+	if s.other != nil {
+		flags = []string{"--no-tls-verify"}
+	}
 	s.juliet = s.StartSendxmpp("juliet@xmpp.example", "romeo@sip.example", flags...)
 	s.nurse = s.StartSendxmpp("nurse@xmpp.example", "nobody@sip.example", flags...)
 }
@@ -189,9 +192,10 @@ func TestWrongCertificate(t *testing.T) {
 	}{
 		{"prosody", func(s *stage, rogue *CA) {
 			_ = s.prosody.Stop()
+			s.other = rogue
 			s.prosody.Certify(rogue)
 			s.prosody.Start()
-			s.login("udp", "--no-tls-verify")
+			s.login("tls")
 		}, []string{"xmpp.example", "certificate"}},
 		{"kamailio", func(s *stage, rogue *CA) {
 			_ = s.kamailio.Stop()
@@ -203,13 +207,15 @@ func TestWrongCertificate(t *testing.T) {
 			_ = s.gateway.Stop()
 			s.gateway.Certify(rogue)
 			s.gateway.Start()
-		}, []string{"xmpp.example", "EXTERNAL"}},
+		}, []string{"xmpp.example", "not trusted"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newStage(t, "external", "tls")
 			tt.spoil(s, NewCA(t, s.Dir, "rogue"))
-			s.romeoHears(t, "to juliet")
+			if tt.name != "gateway" { // Kamailio, which refuses ours, waits for its own timers
+				s.romeoHears(t, "to juliet")
+			}
 			s.julietHears(t, "to romeo", append(unreachable, "not-authorized", "forbidden")...)
 			s.gateway.AwaitLine(0, tt.log...)
 		})

@@ -1,0 +1,205 @@
+package gateway_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/cpim/sipx"
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
+	"cpimgate/gateway/gatewaytest"
+	"cpimgate/testdata"
+)
+
+// world is a SIP domain example.net whose gateway we are, and an XMPP domain
+// example.com out there.
+func world(t *testing.T, o gatewaytest.Options) *gatewaytest.World {
+	t.Helper()
+	w, err := gatewaytest.NewWorld(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// parse reads a request; what its path has added is left out.
+func parse(t *testing.T, text string) *sip.Request {
+	t.Helper()
+	msg, err := sipx.Parser(1 << 20).ParseSIP([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := msg.(*sip.Request)
+	for req.RemoveHeader("Via") {
+	}
+	return req
+}
+
+// TestVectors plays what RFC 7247, section 8 asks of the entrance.
+func TestVectors(t *testing.T) {
+	for _, name := range []string{"sips-refused", "max-forwards-zero"} {
+		testdata.Vectors(t, "rfc7247", name, func(t *testing.T, c *testdata.Case) {
+			w := world(t, gatewaytest.Options{})
+			res, err := w.SIP.Send(parse(t, c.Wire("in.sip")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := c.Text("out.sip")
+			var lines []string
+			for line := range strings.Lines(want) {
+				switch name, _, _ := strings.Cut(line, ":"); name {
+				case "Via", "To", "Warning": // ours have other tags and names
+				default:
+					lines = append(lines, line)
+				}
+			}
+			c.Vary("To: tag", "Warning")
+			if err := gatewaytest.Match(strings.ReplaceAll(res.String(), "\r\n", "\n"), strings.Join(lines, ""), map[string]string{}); err != nil {
+				t.Errorf("got\n%s\nwant\n%s\n%v", res, want, err)
+			}
+			if strings.Contains(want, "Warning: 380") && !strings.Contains(sipx.Value(res, "Warning"), `"SIPS Not Allowed"`) {
+				t.Errorf("no Warning 380 in\n%s", res)
+			}
+			if kinds := c.Lines("out.none"); len(kinds) != 1 || kinds[0] != "xmpp" || len(w.XMPP.Stanzas) > 0 {
+				t.Errorf("a stanza was sent, or the vector wants something else: %v", kinds)
+			}
+		})
+	}
+}
+
+const message = `MESSAGE sip:juliet@example.com SIP/2.0
+Max-Forwards: 70
+To: <sip:juliet@example.com>
+From: <sip:romeo@example.net>;tag=vwxyz
+Call-ID: c1
+CSeq: 1 MESSAGE
+Content-Type: text/plain
+Content-Length: 4
+
+Hark
+`
+
+// TestSIPDoor: who may say what for whom (ADDR-27 to ADDR-36, RES-20, RES-23,
+// MSG-72), each with the words that the sender is answered.
+func TestSIPDoor(t *testing.T) {
+	w := world(t, gatewaytest.Options{})
+	for _, tt := range []struct {
+		name     string
+		from, to string // replaced in the message above
+		field    string // added to it
+		status   int
+		reason   string
+		sender   string // of the stanza, if there is one
+	}{
+		{"plain", "", "", "", 200, "OK", "romeo@example.net"},
+		{"spoofed", "sip:romeo@other.example", "", "", 403, "Not authorised for this sender", ""},
+		{"anonymous", "sip:anonymous@anonymous.invalid", "", "", 433, "Anonymity Disallowed", ""},
+		{"asserted", "sip:x@example.net", "", "P-Asserted-Identity: <sip:romeo@example.net>\n", 200, "OK", "romeo@example.net"},
+		{"asserted by a stranger", "", "", "P-Asserted-Identity: <sip:tybalt@example.org>\n", 200, "OK", "romeo@example.net"},
+		{"asserted and private", "sip:anonymous@anonymous.invalid", "", "P-Asserted-Identity: <sip:romeo@example.net>\nPrivacy: id\n", 433, "Anonymity Disallowed", ""},
+		{"no user", "", "sip:example.com", "", 404, "this address is no user's", ""},
+		{"no image", "", "sip:%F0%9F%98%80@example.com", "", 404, "", ""},
+		{"ambiguous", "", "sip:a%EF%BC%A0b@example.com", "", 404, "", ""},
+		{"sender without image", "sip:%F0%9F%98%80@example.net", "", "", 400, "", ""},
+		{"home to home", "", "sip:mercutio@example.net", "", 404, "this domain does not use XMPP", ""},
+		{"literal", "", "sip:juliet@192.0.2.1", "", 200, "OK", "romeo@example.net"}, // our own address: To decides (ADDR-29)
+		{"device", "", "sip:juliet@example.com;gr=balcony", "", 200, "OK", "romeo@example.net"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			req := parse(t, testdata.CRLF(strings.Replace(message, "Max-", tt.field+"Max-", 1)))
+			if tt.from != "" {
+				setURI(t, &req.From().Address, tt.from)
+			}
+			if tt.to != "" {
+				setURI(t, &req.Recipient, tt.to)
+			}
+			id := sip.CallIDHeader(t.Name())
+			req.ReplaceHeader(&id)
+			res, err := w.SIP.Send(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.StatusCode != tt.status || tt.reason != "" && res.Reason != tt.reason {
+				t.Errorf("answer %d %s, want %d %s", res.StatusCode, res.Reason, tt.status, tt.reason)
+			}
+			if tt.status == 403 && sipx.Value(res, "Warning") == "" {
+				t.Error("a refused sender is not told which setting refuses him")
+			}
+			if tt.sender == "" {
+				if len(w.XMPP.Stanzas) > 0 {
+					t.Errorf("and yet there came %s", <-w.XMPP.Stanzas)
+				}
+				return
+			}
+			if e := receive(t, w.XMPP.Stanzas); e.Get("from") != tt.sender {
+				t.Errorf("from %s, want %s", e.Get("from"), tt.sender)
+			}
+		})
+	}
+}
+
+func setURI(t *testing.T, u *sip.Uri, text string) {
+	t.Helper()
+	var parsed sip.Uri
+	if err := sip.ParseUri(text, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	*u = parsed
+}
+
+func receive(t *testing.T, c chan *xmltree.Element) *xmltree.Element {
+	t.Helper()
+	select {
+	case e := <-c:
+		return e
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing came")
+		return nil
+	}
+}
+
+// TestXMPPDoor: what is not carried is answered as decision D-85 says, and a
+// stanza that is for nobody gets the same answer whoever is asked for (ERR-08,
+// ERR-14, ERR-15, MSG-01, MSG-72).
+func TestXMPPDoor(t *testing.T) {
+	w := world(t, gatewaytest.Options{SIPUsers: []string{"romeo"}, XMPPUsers: []string{"juliet", `a\5cb`}})
+	for _, tt := range []struct{ name, stanza, condition string }{
+		{"groupchat", `<message from='juliet@example.com/b' to='romeo@example.net' type='groupchat' id='x'><body>all</body></message>`, "service-unavailable"},
+		{"room", `<presence from='juliet@example.com/b' to='verona@example.net/Juliet' id='x'><x xmlns='http://jabber.org/protocol/muc'/></presence>`, "service-unavailable"},
+		{"no user", `<message from='juliet@example.com/b' to='example.net' id='x'><body>Hark</body></message>`, "service-unavailable"},
+		{"unknown user", `<message from='juliet@example.com/b' to='nobody@example.net' id='x'><body>Hark</body></message>`, "item-not-found"},
+		{"no image", `<message from='juliet@example.com/b' to='a\5cb@example.net' id='x'><body>Hark</body></message>`, "item-not-found"},
+		{"sender without image", `<message from='a\5cb@example.com/b' to='romeo@example.net' id='x'><body>Hark</body></message>`, "jid-malformed"},
+		{"subscribe", `<presence from='juliet@example.com' to='romeo@example.net' type='subscribe' id='x'/>`, ""},
+		{"error", `<message from='juliet@example.com/b' to='romeo@example.net' type='error' id='x'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e, err := xmltree.ParseIn([]byte(tt.stanza), xep.NS, xmltree.Documents)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.XMPP.Send(e); err != nil {
+				t.Fatal(err)
+			}
+			want := tt.condition
+			if want == "" { // silence: what is heard next is about the next
+				if err := w.XMPP.Write("juliet", "nobody@example.net", "x", "Hark"); err != nil {
+					t.Fatal(err)
+				}
+				want = "item-not-found"
+			}
+			got := receive(t, w.XMPP.Stanzas)
+			if x := xep.ErrorOf(got); got.Get("id") != "x" || x.Condition != want || got.Name.Local != e.Name.Local && tt.condition != "" {
+				t.Errorf("there came %s, want %s", got, want)
+			}
+		})
+	}
+}
