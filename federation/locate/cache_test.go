@@ -23,7 +23,11 @@ func (c *counting) Lookup(ctx context.Context, name string, qtype uint16) (Answe
 	c.mu.Lock()
 	c.asked[name]++
 	c.mu.Unlock()
-	time.Sleep(time.Second) // of the bubble
+	select {
+	case <-time.After(time.Second): // of the bubble
+	case <-ctx.Done():
+		return Answer{}, fault.Wrap(fault.Timeout, ctx.Err(), "left")
+	}
 	return c.Static.Lookup(ctx, name, qtype)
 }
 
@@ -44,6 +48,7 @@ a 60 A 127.0.0.1
 b 60 A 127.0.0.1
 b 30 A 127.0.0.2
 c 300 CNAME d
+e 15 CNAME a
 d 20 A 127.0.0.1
 zero 0 A 127.0.0.1
 week 604800 A 127.0.0.1
@@ -60,6 +65,7 @@ func TestCacheTTL(t *testing.T) {
 		{"a.example", time.Minute},
 		{"b.example", 30 * time.Second},
 		{"c.example", 20 * time.Second},
+		{"e.example", 15 * time.Second},
 		{"week.example", 24 * time.Hour},
 		{"none.example", 2 * time.Minute},
 		{"none.slow.example", 5 * time.Minute},

@@ -77,9 +77,11 @@ func lines(s string) string {
 // sipZone has one domain for each branch of RFC 3263, section 4.
 const sipZone = `
 $ORIGIN example.
-full   NAPTR 50  50 "s" "SIPS+D2T" "" _sips._tcp.full
+full   NAPTR 100 10 "S" "sip+d2u"  "" _sip._udp.full
 full   NAPTR 90  50 "s" "SIP+D2T"  "" _sip._tcp.full
-full   NAPTR 100 50 "S" "sip+d2u"  "" _sip._udp.full
+full   NAPTR 50  99 "s" "SIPS+D2T" "" _sips._tcp.full
+full   NAPTR 10  10 "a" "SIP+D2T"  "" _sip._tcp.srv
+full   NAPTR 10  10 "s" "SIP+D2T"  "!a!b!" _sip._tcp.srv
 full   NAPTR 10  50 "s" "SIP+D2S"  "" _sip._sctp.full
 full   NAPTR 10  50 "u" "E2U+sip"  "!^.*$!sip:x@y!" .
 _sips._tcp.full SRV 0 1 5061 a.full

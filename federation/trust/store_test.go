@@ -19,7 +19,21 @@ import (
 // handshake lets a client and a server meet, and returns what each has seen.
 func handshake(t *testing.T, client, server *tls.Config) (cs, ss tls.ConnectionState, cerr, serr error) {
 	t.Helper()
-	a, b := net.Pipe()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
 	c, s := tls.Client(a, client), tls.Server(b, server)
 	done := make(chan error)
 	go func() { // waited for below
@@ -34,10 +48,7 @@ func handshake(t *testing.T, client, server *tls.Config) (cs, ss tls.ConnectionS
 		a.Close()
 	}
 	serr = <-done
-	cs, ss = c.ConnectionState(), s.ConnectionState()
-	a.Close()
-	b.Close()
-	return cs, ss, cerr, serr
+	return c.ConnectionState(), s.ConnectionState(), cerr, serr
 }
 
 // TestHandshake: two gateways meet. Each shows the certificate for the name

@@ -93,6 +93,7 @@ func TestNames(t *testing.T) {
 		{"sip-uri-hides-dns", o{SIPURI: []string{"sip:example.org"}, DNS: []string{"example.com"}}, false, true, "example.org", "example.com"},
 		{"sip-uri-of-user", o{SIPURI: []string{"sip:juliet@example.com"}}, false, false, "", ""},
 		{"sip-uri-of-user-beside-dns", o{SIPURI: []string{"sip:juliet@example.org"}, DNS: []string{"example.com"}}, true, true, "example.com", "example.com"},
+		{"sip-uri-of-user-with-parameter", o{SIPURI: []string{"sip:example.com;x@example.org"}}, false, false, "", ""},
 		{"sips-uri", o{SIPURI: []string{"sips:example.com"}}, false, false, "", ""},
 		{"sip-uri-parameters", o{SIPURI: []string{"sip:example.com;transport=tls"}}, true, false, "example.com", ""},
 		{"sip-uri-port", o{SIPURI: []string{"sip:example.com:5061"}}, true, false, "example.com", ""},
@@ -185,6 +186,10 @@ func TestChain(t *testing.T) {
 				}
 			}
 		})
+	}
+	later := must(New(Config{Roots: ca.Pool(), Now: func() time.Time { return time.Now().AddDate(2, 0, 0) }}))(t)
+	if err := later.Verify(federation.SIP, shown(t, must(ca.Issue(o{DNS: dns}))(t)), "example.com"); checkOf(err) != Validity {
+		t.Errorf("in two years: %v", err)
 	}
 	for _, w := range []federation.Wire{federation.SIP, federation.XMPP} {
 		if err := s.Verify(w, tls.ConnectionState{}, "example.com"); checkOf(err) != Shown {
