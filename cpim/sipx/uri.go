@@ -115,9 +115,10 @@ func isHostPort(s string) bool {
 // isHost reports a hostname, IPv4 address or IPv6 reference. Labels may hold
 // "_", which real zones have and DNS allows.
 func isHost(s string) bool {
-	if strings.HasPrefix(s, "[") {
-		a, err := netip.ParseAddr(strings.Trim(s, "[]"))
-		return err == nil && a.Is6() && a.Zone() == "" && strings.HasSuffix(s, "]")
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		a, err := netip.ParseAddr(inner)
+		return ok && err == nil && a.Is6() && a.Zone() == ""
 	}
 	s = strings.TrimSuffix(s, ".")
 	if s == "" || len(s) > 253 {
