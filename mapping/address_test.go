@@ -109,6 +109,7 @@ func TestToJID(t *testing.T) {
 		{"ADDR-11 escaped", "sip:" + strings.Repeat("&", 342) + "@h.example", ""},
 		{"ADDR-11 gr 1024", "sip:a@h.example;gr=" + strings.Repeat("a", 1024), ""},
 		{"ADDR-12", "sip:h.example;gr=x", "h.example/x"},
+		{"ADDR-13 brackets", "sip:h.example;x=[::1];gr=[]?a=[b]", "h.example/[]"},
 		{"ADDR-13 escapes", "sip:a@h.example;GR=Work%20PC%3B1%3D%C3%BC", "a@h.example/Work PC;1=ü"},
 		{"ADDR-14", "sip:tgruu.7hs==jd@h.example;gr", "tgruu.7hs==jd@h.example"},
 		{"ADDR-18 headers", "im:a@h.example?x=y", "a@h.example"},
@@ -226,6 +227,7 @@ func TestParseURIRefuses(t *testing.T) {
 		{"sip:a%zz@h.example", fault.Malformed},
 		{"sip:ü@h.example", fault.Malformed},
 		{"sip:u[::1]", fault.Malformed},
+		{"sip:u@[]::1]", fault.Malformed},
 		{"sip:u@[fe80::1%25eth0]", fault.Malformed}, // ADDR-23
 		{"sip://u@h.example", fault.Malformed},
 		{"sip:a@h.example\r\nX: y", fault.Malformed},
@@ -356,6 +358,10 @@ func TestGateway(t *testing.T) {
 			t.Errorf("%s is %s, %v; want %s", j, back.String(), err, row.uri)
 		}
 	}
+	u, _ := ParseURI("sip:romeo@sip.example")
+	if j, err := GatewayJID(u, "gw.."); err == nil {
+		t.Errorf("there is a gateway %s", j)
+	}
 	for _, text := range []string{"gw.example.net", "gw.example.net/x", `romeo\40@gw.example.net`, `\40sip.example@gw.example.net`,
 		`romeo\40münchen.example@gw.example.net`, `a\5cb\40sip.example@gw.example.net`, `romeo\40sip.example.@gw.example.net`} {
 		if u, err := GatewayURI(jid.MustParse(text)); fault.KindOf(err) != fault.NotFound {
@@ -381,6 +387,9 @@ func TestXMPPURI(t *testing.T) {
 		{"xmpp:a\xff@example.com", "", ""},
 		{"xmpp:a%27b@example.com", "", ""},
 		{"xmpp:a@b%2Fc.example", "", ""},
+		{"xmpp:a@b..", "", ""},
+		{"xmpp:a@b%E3%80%82", "", ""}, // an ideographic full stop
+		{"xmpp:a@.b", "", ""},
 		{"sip:a@example.com", "", ""},
 	} {
 		j, err := ParseXMPP(row.iri)

@@ -25,7 +25,7 @@ func ParseURI(text string) (sip.Uri, error) {
 	}
 	switch scheme = strings.ToLower(scheme); scheme {
 	case "sip", "sips":
-		u, err := sipx.ParseURI(withoutHeaders(text))
+		u, err := sipx.ParseURI(readable(text))
 		if err == nil && u.HierarhicalSlashes {
 			err = errSlashes
 		}
@@ -41,12 +41,17 @@ func ParseURI(text string) (sip.Uri, error) {
 	return sip.Uri{}, fault.E(fault.Unsupported, "address has an unknown scheme")
 }
 
-// withoutHeaders cuts a SIP URI before its headers, which start at the first
-// question mark that is not in the user.
-func withoutHeaders(text string) string {
+// readable returns a SIP URI without its headers, which start at the first
+// question mark that is not in the user, and with brackets in parameters
+// encoded: where there is no user, sipgo takes them for the host.
+func readable(text string) string {
 	host := strings.IndexByte(text, '@') + 1
 	if i := strings.IndexByte(text[host:], '?'); i >= 0 {
-		return text[:host+i]
+		text = text[:host+i]
+	}
+	if i := strings.IndexByte(text[host:], ';'); i >= 0 {
+		params := strings.ReplaceAll(text[host+i:], "[", "%5B")
+		text = text[:host+i] + strings.ReplaceAll(params, "]", "%5D")
 	}
 	return text
 }

@@ -45,6 +45,9 @@ func ParseXMPP(iri string) (jid.JID, error) {
 	if back, err := jid.Parse(j.String()); err != nil || !back.Equal(j) {
 		return jid.JID{}, fault.Wrap(fault.Malformed, err, "address is no JID")
 	}
+	if _, err := domainToSIP(j.Domainpart()); err != nil {
+		return jid.JID{}, fault.Wrap(fault.Malformed, err, "domain of address is none")
+	}
 	return j, nil
 }
 
