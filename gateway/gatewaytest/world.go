@@ -26,9 +26,20 @@ type World struct {
 	XMPP    *XMPPDomain
 	Gateway *gateway.Gateway
 
-	dir string
-	run errgroup.Group
-	end context.CancelFunc
+	dir     string
+	records string
+	run     errgroup.Group
+	end     context.CancelFunc
+
+	stop    context.CancelFunc // of the gateway alone
+	stopped chan struct{}
+}
+
+// Stop stops the gateway, as SIGTERM does, and waits until it has ended. The
+// domains go on.
+func (w *World) Stop() {
+	w.stop()
+	<-w.stopped
 }
 
 // Options say what a World is like. Zero fields have the names of the RFCs'
@@ -58,9 +69,15 @@ func NewWorld(ctx context.Context, o Options) (*World, error) {
 		return nil, err
 	}
 	ctx, w.end = context.WithCancel(ctx)
-	for _, run := range []func(context.Context) error{w.SIP.Run, w.XMPP.Run, w.Gateway.Run} {
+	for _, run := range []func(context.Context) error{w.SIP.Run, w.XMPP.Run} {
 		w.run.Go(func() error { return run(ctx) })
 	}
+	inner, stop := context.WithCancel(ctx)
+	w.stop, w.stopped = stop, make(chan struct{})
+	w.run.Go(func() error {
+		defer close(w.stopped)
+		return w.Gateway.Run(inner)
+	})
 	for _, ready := range []<-chan struct{}{w.SIP.trunk.Ready(), w.Gateway.Ready()} {
 		<-ready
 	}
@@ -89,7 +106,14 @@ func (w *World) build(o Options) error {
 	if err := w.gateway(o); err != nil {
 		return err
 	}
-	return w.Zone.Set(w.zone(o))
+	w.records = w.zone(o)
+	return w.Zone.Set(w.records)
+}
+
+// Add adds records to the zone.
+func (w *World) Add(records string) error {
+	w.records += records
+	return w.Zone.Set(w.records)
 }
 
 // gateway makes the gateway from a file, as an operator would.
