@@ -32,6 +32,9 @@ import (
 // told to stop.
 const drain = 5 * time.Second
 
+// settling is how long refusals may then take to leave.
+const settling = 2 * time.Second
+
 // A Config is what a [Gateway] is made of.
 type Config struct {
 	Settings *config.Config
@@ -174,7 +177,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) settle() {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range drain / (10 * time.Millisecond) {
+	for range settling / (10 * time.Millisecond) {
 		if _, events := g.shards.Load(); events == 0 && g.queued() == 0 {
 			return
 		}

@@ -24,13 +24,21 @@ import (
 )
 
 // A book says that there is one home, and that TLS is required of all.
-type book struct{ home federation.Home }
+type book struct {
+	home  federation.Home
+	plain string // a domain whose people need no TLS, or ""
+}
 
 func (b book) Homes() []federation.Home { return []federation.Home{b.home} }
 func (b book) Home(d string) (federation.Home, bool) {
 	return b.home, d == b.home.Domain
 }
-func (b book) Rules(string) federation.Rules { return federation.Rules{Allow: true} }
+func (b book) Rules(d string) federation.Rules {
+	if d == b.plain && d != "" {
+		return federation.Rules{Allow: true, Security: federation.PlainOK}
+	}
+	return federation.Rules{Allow: true}
+}
 func (b book) Stands(w federation.Wire, d string) bool {
 	return d == b.home.Domain && b.home.Users != w
 }
@@ -43,6 +51,10 @@ type Settings struct {
 	Resolver locate.Resolver
 	Roots    *x509.CertPool
 	Log      *slog.Logger
+
+	// Clients is where the programs of its people may connect, an address of
+	// loopback with a port; "" is nowhere.
+	Clients string
 }
 
 func (s Settings) parts(w federation.Wire) (book, *locate.Locator, *trust.Store, error) {
@@ -53,7 +65,10 @@ func (s Settings) parts(w federation.Wire) (book, *locate.Locator, *trust.Store,
 	if w == federation.SIP {
 		other = federation.XMPP
 	}
-	b := book{federation.Home{Domain: s.Domain, Users: other}}
+	b := book{home: federation.Home{Domain: s.Domain, Users: other}}
+	if w == federation.SIP && s.Clients != "" {
+		b.plain = s.Domain
+	}
 	cert, err := s.CA.Issue(trusttest.Options{DNS: []string{s.Domain}})
 	if err != nil {
 		return b, nil, nil, err
@@ -69,6 +84,8 @@ type SIPDomain struct {
 	port   int
 	script bool   // the requests wait for Answer
 	border string // where requests for other domains go
+
+	clients *registrar // nil: nobody's programs connect
 
 	mu      sync.Mutex
 	waiting []waiting
@@ -93,9 +110,16 @@ func NewSIPDomain(s Settings) (*SIPDomain, error) {
 		return nil, err
 	}
 	d := &SIPDomain{Settings: s, port: l.Addr().(*net.TCPAddr).Port, Requests: make(chan *sip.Request, 100)}
-	d.trunk = trunk.New(trunk.Config{
+	cfg := trunk.Config{
 		Name: s.Domain, Book: b, Locate: find, Trust: store, TLS: []net.Listener{l}, Handler: d, Log: s.Log,
-	})
+	}
+	if s.Clients != "" {
+		if err := d.openTo(s.Clients, &cfg); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	d.trunk = trunk.New(cfg)
 	return d, nil
 }
 
@@ -108,7 +132,12 @@ func (d *SIPDomain) Zone() string {
 func (d *SIPDomain) Run(ctx context.Context) error { return d.trunk.Run(ctx) }
 
 // ServeSIP implements [trunk.Handler]: a user who exists takes what he is sent.
-func (d *SIPDomain) ServeSIP(_ context.Context, req *sip.Request, _ federation.Peer, tx trunk.Tx) error {
+func (d *SIPDomain) ServeSIP(_ context.Context, req *sip.Request, peer federation.Peer, tx trunk.Tx) error {
+	if d.clients != nil {
+		if done, err := d.serveClients(req, peer, tx); done {
+			return err
+		}
+	}
 	if !exists(d.Users, req.Recipient.User) {
 		return tx.Answer(trunk.Reply(req, sip.StatusNotFound, "Not Found"))
 	}
@@ -138,15 +167,7 @@ func (d *SIPDomain) Answer(res *sip.Response) error {
 	}
 	w := d.waiting[0]
 	d.waiting = d.waiting[1:]
-	var fields []sip.Header
-	for _, h := range res.Headers() {
-		switch h.Name() {
-		case "Via", "From", "To", "Call-ID", "CSeq", "Content-Length":
-		default:
-			fields = append(fields, h)
-		}
-	}
-	return w.tx.Answer(trunk.Reply(w.req, res.StatusCode, res.Reason, fields...))
+	return w.tx.Answer(trunk.Reply(w.req, res.StatusCode, res.Reason, carried(res)...))
 }
 
 // Border has all requests that leave the domain go by a gateway.
