@@ -35,7 +35,7 @@ const (
 // which the domain's trunk sends to it.
 type registrar struct {
 	domain string
-	find   *locate.Locator // for all other domains
+	find   trunk.Locator // for all other domains
 
 	mu    sync.Mutex
 	users map[string][]binding
@@ -61,7 +61,11 @@ func (r *registrar) register(req *sip.Request, peer federation.Peer, now time.Ti
 	if !known && len(r.users) >= maxAccounts {
 		return trunk.Reply(req, sip.StatusServiceUnavailable, "Too many users")
 	}
-	for _, h := range req.GetHeaders("Contact") {
+	contacts := req.GetHeaders("Contact")
+	if len(contacts) == 0 { // a question
+		return trunk.Reply(req, sip.StatusOK, "OK", fields(bindings, now)...)
+	}
+	for _, h := range contacts {
 		c, ok := h.(*sip.ContactHeader)
 		switch {
 		case !ok:

@@ -15,25 +15,37 @@ import (
 	"cpimgate/federation/trunk"
 )
 
-// clientTime is how long a client may take to answer.
-const clientTime = 5 * time.Second
+// How long a client may take to answer, and the border.
+const (
+	clientTime = 5 * time.Second
+	borderTime = 20 * time.Second
+)
 
-// listenSIP opens UDP and TCP at the same address of this machine's own.
-func listenSIP(address string) (net.PacketConn, net.Listener, error) {
+// listenLoopback opens a door that needs no key: only this machine may come in.
+func listenLoopback(address string) (net.Listener, error) {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil || !ap.Addr().IsLoopback() {
-		return nil, nil, fmt.Errorf("%s: clients need no password, so this must be an address of loopback and a port", address)
+		return nil, fmt.Errorf("%s: passwords are not asked for, so this must be an address of loopback with a port", address)
 	}
-	l, err := net.Listen("tcp", address)
+	return net.Listen("tcp", address)
+}
+
+// openTo lets clients in, over UDP and TCP at the same address.
+func (d *SIPDomain) openTo(address string, cfg *trunk.Config) error {
+	l, err := listenLoopback(address)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	p, err := net.ListenPacket("udp", l.Addr().String())
 	if err != nil {
 		l.Close()
-		return nil, nil, err
+		return err
 	}
-	return p, l, nil
+	d.Clients = l.Addr().String()
+	d.clients = &registrar{domain: d.Domain, find: cfg.Locate, users: map[string][]binding{}}
+	cfg.UDP, cfg.TCP, cfg.Locate = []net.PacketConn{p}, []net.Listener{l}, d.clients
+	cfg.Methods = []sip.RequestMethod{sip.MESSAGE, sip.REGISTER}
+	return nil
 }
 
 // serveClients takes what the domain's own people send, and what is for one of
@@ -46,7 +58,7 @@ func (d *SIPDomain) serveClients(req *sip.Request, peer federation.Peer, tx trun
 	case !peer.SpeaksFor(req.From().Address.Host):
 		return true, tx.Answer(trunk.Reply(req, sip.StatusForbidden, "Not this sender"))
 	case !local && peer.SpeaksFor(d.Domain):
-		d.forward(req, tx, []binding{{to, federation.Target{Domain: d.border}, time.Time{}}}, 0)
+		d.forward(req, tx, []binding{{to, federation.Target{Domain: d.border}, time.Time{}}}, borderTime)
 		return true, nil
 	case !local:
 		return true, tx.Answer(trunk.Reply(req, sip.StatusNotFound, "Not here"))
@@ -66,10 +78,6 @@ func (d *SIPDomain) serveClients(req *sip.Request, peer federation.Peer, tx trun
 // forward sends a request to all places and answers it with the best of their
 // answers (RFC 3261, section 16.7): the first 2xx, or else the lowest.
 func (d *SIPDomain) forward(req *sip.Request, tx trunk.Tx, places []binding, limit time.Duration) {
-	var timeout []time.Duration
-	if limit > 0 {
-		timeout = append(timeout, limit)
-	}
 	var mu sync.Mutex
 	var best *sip.Response
 	left := len(places)
@@ -87,7 +95,7 @@ func (d *SIPDomain) forward(req *sip.Request, tx trunk.Tx, places []binding, lim
 			if left--; first && (best.IsSuccess() || left == 0) {
 				_ = tx.Answer(trunk.Reply(req, best.StatusCode, best.Reason, carried(best)...)) // the client may have gone
 			}
-		}, timeout...)
+		}, limit)
 	}
 }
 
@@ -99,8 +107,9 @@ func onward(req *sip.Request, uri sip.Uri) *sip.Request {
 		for out.RemoveHeader(name) {
 		}
 	}
-	if hops := out.MaxForwards(); hops != nil {
-		hops.Dec()
+	if hops := out.MaxForwards(); hops != nil { // not 0: the trunk has seen to that
+		left := sip.MaxForwardsHeader(hops.Val() - 1)
+		out.ReplaceHeader(&left)
 	}
 	out.Recipient = uri
 	return out
@@ -125,7 +134,7 @@ func carried(res *sip.Response) []sip.Header {
 	var fields []sip.Header
 	for _, h := range res.Headers() {
 		switch h.Name() {
-		case "Via", "From", "To", "Call-ID", "CSeq", "Content-Length", "Contact":
+		case "Via", "From", "To", "Call-ID", "CSeq", "Content-Length":
 		default:
 			fields = append(fields, h)
 		}
