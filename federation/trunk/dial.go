@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/federation"
@@ -75,7 +76,7 @@ func (t *Trunk) dial(key linkKey, to federation.Target, l *link) {
 // section 7.3). Where the rules ask for no certificate, the connection may be
 // used but proves nothing.
 func (t *Trunk) open(ctx context.Context, key linkKey, to federation.Target) (*stream, error) {
-	d := net.Dialer{Timeout: t.cfg.Limits.DialTimeout}
+	d := net.Dialer{Timeout: t.cfg.Limits.DialTimeout, LocalAddr: t.sourceFor(to.Addr.Addr())}
 	c, err := d.DialContext(ctx, "tcp", to.Addr.String())
 	if err != nil {
 		return nil, fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")
@@ -103,6 +104,17 @@ func (t *Trunk) open(ctx context.Context, key linkKey, to federation.Target) (*s
 		return nil, fault.Wrap(fault.Forbidden, err, "the peer's certificate is not good for its domain")
 	}
 	return s, nil
+}
+
+// sourceFor returns the address from which to dial: that of a listener, if it
+// is bound to one, because peers may know us by our address (decision D-72).
+func (t *Trunk) sourceFor(to netip.Addr) net.Addr {
+	for _, l := range slices.Concat(t.cfg.TLS, t.cfg.TCP) {
+		if ip := hostOf(l.Addr()); ip.IsValid() && !ip.IsUnspecified() && ip.Is4() == to.Is4() && ip.IsLoopback() == to.IsLoopback() {
+			return &net.TCPAddr{IP: ip.AsSlice()}
+		}
+	}
+	return nil
 }
 
 // handshakeFault tells a refusal from a peer that does not answer.

@@ -190,6 +190,9 @@ func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.T
 		out := t.stamp(req, to.Transport)
 		out.SetDestination(s.addr.String())
 		res, err := t.transact(ctx, out)
+		if alert := s.refused.Load(); err != nil && alert != nil {
+			return nil, handshakeFault(alert)
+		}
 		if err == nil || !used || !first || !errors.Is(err, sip.ErrTransactionTransport) {
 			return res, err
 		}
@@ -245,16 +248,11 @@ func (t *Trunk) transact(ctx context.Context, out *sip.Request) (*sip.Response, 
 		return nil, fault.Wrap(fault.Internal, err, "request without a transaction")
 	}
 	final := make(chan *sip.Response, 1)
-	t.mu.Lock()
-	t.finals[key] = final
-	t.mu.Unlock()
-	defer func() {
-		t.mu.Lock()
-		delete(t.finals, key)
-		t.mu.Unlock()
-	}()
+	t.expect(key, final)
+	defer t.expect(key, nil)
 	tx, err := t.txl.Request(ctx, out)
 	if err != nil {
+		err = fmt.Errorf("%w: %w", sip.ErrTransactionTransport, err) // sipgo says so of some only
 		return nil, fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")
 	}
 	defer tx.Terminate() // late copies of the response are of no use
@@ -269,16 +267,28 @@ func (t *Trunk) transact(ctx context.Context, out *sip.Request) (*sip.Response, 
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-		if err != nil {
-			break
+		if err == nil {
+			continue
+		}
+		select {
+		case res := <-final:
+			return res, nil
+		default:
+			return nil, fault.Wrap(fault.Timeout, err, "no answer from the peer's server")
 		}
 	}
-	select {
-	case res := <-final:
-		return res, nil
-	default:
-		return nil, fault.Wrap(fault.Timeout, err, "no answer from the peer's server")
+}
+
+// expect says where the final response of a client transaction is to go; nil
+// is the end of it.
+func (t *Trunk) expect(key string, final chan *sip.Response) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if final == nil {
+		delete(t.finals, key)
+		return
 	}
+	t.finals[key] = final
 }
 
 // response notes a final response in the reader. sipgo hands it over in a

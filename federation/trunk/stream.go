@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,6 +36,8 @@ type stream struct {
 	buf   []byte // received, not handed over
 	out   []byte // rest of the message that is being handed over
 	heard bool   // a whole message has come
+
+	refused atomic.Pointer[net.OpError] // the peer's TLS alert
 
 	ready  chan struct{} // closed at the first Read: sipgo has it in its pool
 	closed chan struct{}
@@ -154,6 +158,11 @@ func (s *stream) fill(started time.Time) error {
 	s.buf = s.buf[:len(s.buf)+n]
 	if n > 0 {
 		return nil
+	}
+	// In TLS 1.3 a peer refuses our certificate after the handshake.
+	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" {
+		s.refused.Store(alert)
+		s.t.log.Info("TLS refused by the peer", "peer", s.name(), "err", err)
 	}
 	return err
 }

@@ -130,7 +130,7 @@ func TestForgotten(t *testing.T) {
 	bubble(t, Config{Handler: silence}, func(t *testing.T, _ *Trunk, m *memory, p *memPacket) {
 		begin := time.Now()
 		w := m.dial(t)
-		go w.say(raw("MESSAGE", "1"))
+		go func() { _, _ = w.Write([]byte(raw("MESSAGE", "1"))) }()
 		if s := w.status(); s != 100 || time.Since(begin) != trying {
 			t.Errorf("%d after %v", s, time.Since(begin))
 		}

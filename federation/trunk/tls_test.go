@@ -189,7 +189,7 @@ func TestWhoSpeaks(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			w := r.client(l, "gw.example", row.certs...)
-			res := w.ask(raw("MESSAGE", "1", "From: <sip:x@"+row.from+">;tag=1"))
+			res := w.ask(raw("MESSAGE", strings.ReplaceAll(row.name, " ", "-"), "From: <sip:x@"+row.from+">;tag=1"))
 			if res.StatusCode == 200 {
 				p := <-peers
 				if got := p.String() + " " + p.Proof.String(); got != row.want {
@@ -272,6 +272,33 @@ func TestClosedMeanwhile(t *testing.T) {
 		if res := send(a, message("sip:r@a.example", "sip:j@b.example", "x"), "b.example"); res.status() != 200+i {
 			t.Errorf("%d: %v %v", i, res.res, res.err)
 		}
+	}
+}
+
+// TestRefusedAfterwards: in TLS 1.3 the peer says only after our handshake that
+// it does not want our certificate. The sender learns that it was refused.
+func TestRefusedAfterwards(t *testing.T) {
+	r := newRealm(t)
+	bl := listenTCP(t)
+	r.at("b.example", bl)
+	a := start(t, Config{Name: "a.example", Book: r.book, Locate: r.locator(), Trust: r.store("a.example")})
+	strange, err := trusttest.NewCA("somebody else")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := tls.NewListener(bl, &tls.Config{Certificates: []tls.Certificate{r.cert("b.example")},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: strange.Pool(), MinVersion: tls.VersionTLS13})
+	defer srv.Close()
+	go func() {
+		c, err := srv.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = c.Read(make([]byte, 1)) // the handshake, and its failure
+		c.Close()
+	}()
+	if res := send(a, message("sip:r@a.example", "sip:j@b.example", "x"), "b.example"); res.err == nil || fault.KindOf(res.err) != fault.Forbidden {
+		t.Errorf("%v %v", res.res, res.err)
 	}
 }
 

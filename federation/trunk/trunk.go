@@ -26,6 +26,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -267,7 +268,7 @@ func (t *Trunk) Run(ctx context.Context) error {
 
 // drain stops accepting and waits for the Handler's answers.
 func (t *Trunk) drain() {
-	for _, l := range append(t.cfg.TCP[:len(t.cfg.TCP):len(t.cfg.TCP)], t.cfg.TLS...) {
+	for _, l := range slices.Concat(t.cfg.TCP, t.cfg.TLS) {
 		_ = l.Close()
 	}
 	t.mu.Lock()

@@ -197,7 +197,6 @@ type wire struct {
 	net.Conn
 	t *testing.T
 	r *bufio.Reader
-	p *sip.ParserStream
 	b []byte
 }
 
