@@ -59,7 +59,7 @@ func isPlain(s string) bool {
 		!strings.Contains(s, "--") && !strings.Contains(s, "-.") && !strings.Contains(s, ".-")
 }
 
-// fits reports that an ASCII name has the lengths of RFC 1035, section 2.3.4,
+// fits reports that an ASCII name has the lengths of RFC 1035,
 // and is no IPv4 address, which has the letters of a name.
 func fits(s string) bool {
 	if s == "" || len(s) > 253 {

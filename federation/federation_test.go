@@ -9,7 +9,7 @@ import (
 )
 
 // TestDomain: one spelling for one name, and none for what is no name (RFC
-// 5890, section 2.3.2.1; RFC 1035, section 2.3.4).
+// 5890, section 2.3.2.1; RFC 1035).
 func TestDomain(t *testing.T) {
 	label63, label64 := strings.Repeat("a", 63), strings.Repeat("a", 64)
 	long := strings.TrimSuffix(strings.Repeat(label63+".", 4), ".")

@@ -13,7 +13,7 @@ import (
 )
 
 // How long a failure is remembered, so that a domain whose servers are down
-// costs one question in that time, not one a message (RFC 2308, section 7).
+// costs one question in that time, not one a message (RFC 2308).
 const failureTTL = 5 * time.Second
 
 // A cache remembers answers for as long as they hold, bounded in number, and
@@ -72,7 +72,7 @@ func (c *cache) Lookup(ctx context.Context, name string, qtype uint16) (Answer, 
 
 // fetch asks the resolver and remembers what it says. While the DNS fails, an
 // old answer is better than none, for as long as the configuration allows
-// (RFC 8767, section 4).
+// (RFC 8767).
 func (c *cache) fetch(ctx context.Context, q question) entry {
 	answer, err := c.from.Lookup(ctx, q.name, q.qtype)
 	now := c.now()

@@ -56,7 +56,7 @@ nosoa.test. 60 A 127.0.0.1
 `
 
 // TestCacheTTL: an answer holds for its smallest TTL, aliases included, and a
-// "no" for the SOA minimum, at most five minutes (RFC 2308, section 5; RES-04).
+// "no" for the SOA minimum, at most five minutes (RFC 2308; RES-04).
 func TestCacheTTL(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

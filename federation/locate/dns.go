@@ -13,15 +13,15 @@ import (
 )
 
 // The size of an answer over UDP that passes everywhere without fragments
-// (RFC 6891, section 6.2.5; DNS flag day 2020).
+// (RFC 6891; DNS flag day 2020).
 const udpSize = 1232
 
 // DNS asks recursive servers in turn: UDP with EDNS0 (RFC 6891), TCP when the
-// answer is truncated (RFC 7766, section 5). The servers follow aliases. Set
+// answer is truncated (RFC 7766). The servers follow aliases. Set
 // the fields before the first use.
 //
 // Each question has a socket and a random id of its own, and what does not
-// answer it is not read (RFC 5452, section 9).
+// answer it is not read (RFC 5452).
 type DNS struct {
 	Servers  []string      // host:port
 	Timeout  time.Duration // of one attempt; 2 s
@@ -93,7 +93,7 @@ func (d *DNS) ask(ctx context.Context, server string, req *dns.Msg) (Answer, err
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	// Only a resolver on this machine can say "validated" without a liar on the
-	// way (RFC 4035, section 4.9.3); the bit asks for its word (RFC 6840, section 5.7).
+	// way (RFC 4035); the bit asks for its word (RFC 6840).
 	ap, _ := netip.ParseAddrPort(server)
 	local := ap.Addr().IsLoopback()
 	req = req.Copy()
@@ -144,7 +144,7 @@ func exchange(ctx context.Context, network, server string, req *dns.Msg) (*dns.M
 	}
 }
 
-// answers reports whether resp belongs to req (RFC 5452, section 9.1).
+// answers reports whether resp belongs to req (RFC 5452).
 func answers(resp, req *dns.Msg) bool {
 	if !resp.Response || resp.Id != req.Id || resp.Opcode != req.Opcode || len(resp.Question) != 1 {
 		return false

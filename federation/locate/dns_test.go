@@ -118,8 +118,7 @@ func TestDNS(t *testing.T) {
 
 const zoneSOA = "$ORIGIN example.\n@ 3600 SOA ns hostmaster 1 7200 3600 1209600 120\n"
 
-// TestDNSTruncated: what does not fit into UDP comes over TCP (RFC 7766,
-// section 5).
+// TestDNSTruncated: what does not fit into UDP comes over TCP (RFC 7766).
 func TestDNSTruncated(t *testing.T) {
 	var zone strings.Builder
 	for i := range maxRecords {
@@ -136,7 +135,7 @@ func TestDNSTruncated(t *testing.T) {
 }
 
 // TestDNSForged: answers to other questions are not read; the right one is
-// waited for (RFC 5452, section 9.1).
+// waited for (RFC 5452).
 func TestDNSForged(t *testing.T) {
 	addr, _ := script(t, func(req *dns.Msg) []*dns.Msg {
 		id, name, kind, query := reply(req, "127.0.6.1"), reply(req, "127.0.6.2"), reply(req, "127.0.6.3"), reply(req, "127.0.6.4")
@@ -183,7 +182,7 @@ func TestDNSServers(t *testing.T) {
 }
 
 // TestDNSAuthenticated: the AD bit counts from a resolver on this machine, and
-// is asked for there (RFC 6840, section 5.7).
+// is asked for there (RFC 6840).
 func TestDNSAuthenticated(t *testing.T) {
 	addr, _ := script(t, func(req *dns.Msg) []*dns.Msg {
 		m := reply(req, "127.0.0.1")

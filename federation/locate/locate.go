@@ -161,7 +161,7 @@ func literal(host string) (netip.Addr, bool) {
 var errAbsent = errors.New("name does not exist")
 
 // addresses returns the addresses of a host, IPv6 and IPv4 in turn, beginning
-// with IPv6 (RFC 8305, section 4); none if the host has none, and errAbsent if
+// with IPv6 (RFC 8305); none if the host has none, and errAbsent if
 // there is no such host.
 func (l *Locator) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
 	if a, ok := literal(host); ok {
@@ -196,8 +196,7 @@ func (l *Locator) addresses(ctx context.Context, host string) ([]netip.Addr, err
 
 // guess is the last resort: the addresses of a host itself, at a port that the
 // protocol names. It is the one place where a domain can turn out not to exist:
-// below a name that does not exist there are no service records (RFC 8020,
-// section 2).
+// below a name that does not exist there are no service records (RFC 8020).
 func (l *Locator) guess(ctx context.Context, f *find, domain, host string, ways ...way) error {
 	addrs, err := l.addresses(ctx, host)
 	switch {

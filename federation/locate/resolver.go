@@ -27,8 +27,7 @@ const (
 )
 
 // The longest that we believe an answer. A "no" is believed for as long as its
-// SOA record tells, and for this question only if there is none (RFC 2308,
-// section 5).
+// SOA record tells, and for this question only if there is none (RFC 2308).
 const (
 	maxTTL      = 24 * time.Hour
 	maxNegative = 5 * time.Minute // RES-04
@@ -66,7 +65,7 @@ type Record struct {
 
 // read takes the answer to q out of a message. Records that the question and
 // its aliases do not lead to are left where they are: a server that puts them
-// in may be lying (RFC 5452, section 6).
+// in may be lying (RFC 5452).
 func read(msg *dns.Msg, q dns.Question) (Answer, error) {
 	switch msg.Rcode {
 	case dns.RcodeSuccess, dns.RcodeNameError:
@@ -97,7 +96,7 @@ func read(msg *dns.Msg, q dns.Question) (Answer, error) {
 }
 
 // follow goes along the aliases of a message and returns the name at their end
-// and the smallest TTL on the way (RFC 1034, section 3.6.2).
+// and the smallest TTL on the way (RFC 1034).
 func follow(answer []dns.RR, name string, ttl time.Duration) (string, time.Duration, error) {
 	for range maxAliases {
 		next := ""
@@ -116,7 +115,7 @@ func follow(answer []dns.RR, name string, ttl time.Duration) (string, time.Durat
 	return "", 0, fault.E(fault.Timeout, "aliases go round, or over more than %d names", maxAliases)
 }
 
-// negative returns how long a "no" holds (RFC 2308, section 5).
+// negative returns how long a "no" holds (RFC 2308).
 func negative(authority []dns.RR) time.Duration {
 	for _, rr := range authority {
 		if soa, ok := rr.(*dns.SOA); ok {

@@ -14,7 +14,7 @@ import (
 	"cpimgate/cpim/fault"
 )
 
-// Static is a zone in memory (RFC 1035, section 5): a small real thing for
+// Static is a zone in memory (RFC 1035): a small real thing for
 // tests and the demo, as [Resolver] and, by Serve, as a server for others. It
 // has no wildcards and no delegations.
 type Static struct {
@@ -159,7 +159,7 @@ func (s *Static) answer(msg *dns.Msg) {
 }
 
 // authority returns the SOA record of the closest zone that has one; it says
-// how long a "no" holds (RFC 2308, section 3).
+// how long a "no" holds (RFC 2308).
 func (s *Static) authority(name string) []dns.RR {
 	for n := range upward(name) {
 		for _, rr := range s.rrs[n] {

@@ -58,7 +58,7 @@ func (s *Server) domain(ask *xmltree.Element) (answer *xmltree.Element, known bo
 		return s.info(), true, ""
 	case ask.Is(nsItems, "query"): // nothing, which is no error: XEP-0030, section 4.1
 		return xmltree.New(nsItems, "query").With("node", node), true, ""
-	case ask.Is(nsVersion, "query"): // XEP-0092, section 3
+	case ask.Is(nsVersion, "query"): // XEP-0092
 		q := xmltree.New(nsVersion, "query", xmltree.New(nsVersion, "name", xmltree.Text(s.cfg.Name)))
 		return q.Add(xmltree.New(nsVersion, "version", xmltree.Text(s.cfg.Version))), true, ""
 	}

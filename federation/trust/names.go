@@ -20,7 +20,7 @@ const maxNames = 1000
 // The object identifiers that we read.
 var (
 	oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidSRVName        = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 7} // RFC 4985, section 2
+	oidSRVName        = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 7} // RFC 4985
 	oidXMPPAddr       = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 5} // RFC 6120, section 13.7.1.4
 )
 
@@ -197,7 +197,7 @@ func sipHost(uri string) string {
 }
 
 // wildcard reports whether a dNSName of the form "*.rest" stands for domain:
-// for one label more than rest, no deeper (RFC 9525, section 6.3).
+// for one label more than rest, no deeper (RFC 9525).
 func wildcard(pattern, domain string) bool {
 	rest, ok := strings.CutPrefix(pattern, "*.")
 	if !ok {

@@ -66,7 +66,7 @@ func checkOf(err error) Check {
 }
 
 // TestNames is the matrix of names in certificates: RFC 5922, sections 7.1 and
-// 7.2, for SIP; RFC 6120, section 13.7.1.2.1, and RFC 9525, section 6, for
+// 7.2, for SIP; RFC 6120, section 13.7.1.2.1, and RFC 9525, for
 // XMPP. Each certificate is held against example.com on both wires.
 func TestNames(t *testing.T) {
 	type o = trusttest.Options

@@ -58,7 +58,7 @@ type Options struct {
 	CN        string
 	DNS       []string           // dNSName, wildcards included
 	SIPURI    []string           // whole URIs, "sip:example.com" (RFC 5922, section 7.1)
-	SRVName   []string           // "_xmpp-server.example.com" (RFC 4985, section 2)
+	SRVName   []string           // "_xmpp-server.example.com" (RFC 4985)
 	XMPPAddr  []string           // id-on-xmppAddr (RFC 6120, section 13.7.1.4)
 	NotBefore time.Time          // one hour ago
 	NotAfter  time.Time          // one year after NotBefore

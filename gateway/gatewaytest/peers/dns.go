@@ -11,11 +11,11 @@ import (
 )
 
 // apex is the zone that we are authoritative for. It is reserved for examples
-// (RFC 2606, section 2), and resolvers do not answer for it by themselves.
+// (RFC 2606), and resolvers do not answer for it by themselves.
 const apex = "example."
 
 // soa is there from the start; its minimum makes absence forgotten at once (RFC
-// 2308, section 4).
+// 2308).
 const soa = "$TTL 1\nexample. SOA ns.example. hostmaster.example. 1 3600 600 86400 0\n"
 
 // A zone answers for [apex] over UDP and TCP on one address.
@@ -80,7 +80,7 @@ func (z *zone) set(text string) error {
 }
 
 // ServeDNS implements [dns.Handler]: one question, answered from the records as
-// they are now (RFC 1034, section 4.3.2, without delegations and wildcards).
+// they are now (RFC 1034, without delegations and wildcards).
 func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	m := new(dns.Msg)
 	m.SetReply(q)

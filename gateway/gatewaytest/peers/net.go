@@ -58,8 +58,7 @@ func (n *Net) DNS() string { return netip.AddrPortFrom(n.Addr(nameServer), 53).S
 // that ends in 10. Zones and configurations are written so.
 func (n *Net) Text(s string) string { return strings.ReplaceAll(s, "NET.", n.prefix) }
 
-// Zone replaces the records of the zone, in the text form of RFC 1035, section
-// 5.1, with [Net.Text]'s addresses. Records have a TTL of one second unless they say
+// Zone replaces the records of the zone, in the text form of RFC 1035, with [Net.Text]'s addresses. Records have a TTL of one second unless they say
 // otherwise (Kamailio 5.6.3 takes SRV records with a TTL of zero for outdated).
 func (n *Net) Zone(text string) {
 	n.t.Helper()
