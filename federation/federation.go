@@ -151,6 +151,9 @@ var securities = [...]string{"required", "dialback-ok", "plain-ok"}
 // String returns the security as the configuration spells it.
 func (s Security) String() string { return securities[s] }
 
+// MarshalText writes the spelling of the configuration.
+func (s Security) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // UnmarshalText reads the spelling of the configuration.
 func (s *Security) UnmarshalText(b []byte) error {
 	i := slices.Index(securities[:], string(b))

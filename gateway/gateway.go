@@ -80,13 +80,12 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.admin = admin.New(status{g})
 	g.shards = shard.New(shard.Config{New: g.machine, Do: g.do})
-	store := trust.Config{Roots: cfg.Roots, Book: s, Log: cfg.Log}
-	for _, c := range s.TLS {
-		store.Pairs = append(store.Pairs, trust.Pair{Cert: c.Cert, Key: c.Key})
-	}
 	var err error
-	if g.trust, err = trust.New(store); err != nil {
+	if g.trust, err = Certificates(s, cfg.Roots, cfg.Log); err != nil {
 		return nil, err
+	}
+	for _, gap := range g.trust.Gaps() {
+		cfg.Log.Warn("certificate does not cover a domain", "err", gap)
 	}
 	if cfg.Resolver == nil {
 		if cfg.Resolver, err = locate.NewDNS(s.DNS.Resolvers); err != nil {
@@ -98,6 +97,15 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.wires(cfg)
 	return g, nil
+}
+
+// Certificates reads our certificates, and whom we trust, as the settings say.
+func Certificates(s *config.Config, roots *x509.CertPool, log *slog.Logger) (*trust.Store, error) {
+	c := trust.Config{Roots: roots, Book: s, Log: log}
+	for _, pair := range s.TLS {
+		c.Pairs = append(c.Pairs, trust.Pair{Cert: pair.Cert, Key: pair.Key})
+	}
+	return trust.New(c)
 }
 
 // wires makes both wires over the listeners.

@@ -2,11 +2,14 @@ package main
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/goccy/go-yaml"
 
+	"cpimgate/gateway"
 	"cpimgate/gateway/config"
 )
 
@@ -28,10 +31,18 @@ type fileFlag struct {
 type checkCommand struct{ fileFlag }
 
 func (c checkCommand) Run() error {
-	if _, err := config.Load(c.Config); err != nil {
+	settings, err := config.Load(c.Config)
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Println(c.Config + " is good")
+	store, err := gateway.Certificates(settings, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	if gaps := store.Gaps(); len(gaps) > 0 {
+		return errors.Join(gaps...)
+	}
+	_, err = fmt.Println(c.Config + " is good")
 	return err
 }
 
