@@ -166,6 +166,7 @@ func OfSender(err error) error {
 // Anonymous reports whether a URI hides its owner, who then can be sent nothing
 // (RFC 3323, section 4.1.1.3; no host is ever .invalid).
 func Anonymous(u sip.Uri) bool {
+	u, _ = structured(u) // a number hides nobody
 	host := strings.ToLower(strings.TrimSuffix(u.Host, "."))
 	return host == "invalid" || strings.HasSuffix(host, ".invalid")
 }

@@ -417,6 +417,9 @@ func TestAnonymous(t *testing.T) {
 		if err != nil || Anonymous(u) != want {
 			t.Errorf("%s: %v, %v", uri, !want, err)
 		}
+		if err := sip.ParseUri(uri, &u); err != nil || Anonymous(u) != want { // the text of pres is left to us
+			t.Errorf("%s as sipgo reads it: %v, %v", uri, !want, err)
+		}
 	}
 }
 
