@@ -87,7 +87,7 @@ func checkRequestURI(req *sip.Request) error {
 	switch {
 	case !IsToken(string(req.Method)):
 		return malformed("Bad method")
-	case u.Wildcard || !isURI(u.String()):
+	case u.Wildcard || !IsURI(u.String()):
 		return malformed("Bad Request-URI")
 	case !schemes[u.Scheme]:
 		return Refuse(sip.StatusRequestedRangeNotSatisfiable, fault.Unsupported, "Unsupported URI Scheme")
@@ -111,7 +111,7 @@ func checkMandatory(req *sip.Request) error {
 		return malformed("No CSeq")
 	case cseq.MethodName != req.Method:
 		return malformed("CSeq is for another method")
-	case !isURI(from.Address.String()) || !isURI(to.Address.String()):
+	case !IsURI(from.Address.String()) || !IsURI(to.Address.String()):
 		return malformed("Bad URI in From or To")
 	}
 	if tag, _ := from.Params.Get("tag"); !IsToken(tag) {
@@ -194,7 +194,7 @@ func CheckOutgoing(msg sip.Message) error {
 	var fields []sip.Header
 	switch m := msg.(type) {
 	case *sip.Request:
-		if !IsToken(string(m.Method)) || !isURI(m.Recipient.String()) {
+		if !IsToken(string(m.Method)) || !IsURI(m.Recipient.String()) {
 			return fault.E(fault.Malformed, "not a request that can be written")
 		}
 		fields = m.Headers()

@@ -24,7 +24,7 @@ const (
 // sipgo's parser takes spaces, controls and bad escapes.
 func ParseURI(s string) (sip.Uri, error) {
 	var u sip.Uri
-	if !isURI(s) {
+	if !IsURI(s) {
 		return u, fault.E(fault.Malformed, "not a URI")
 	}
 	if err := sip.ParseUri(s, &u); err != nil {
@@ -33,8 +33,9 @@ func ParseURI(s string) (sip.Uri, error) {
 	return u, nil
 }
 
-// isURI reports whether s is a SIP-URI, SIPS-URI or absoluteURI.
-func isURI(s string) bool {
+// IsURI reports whether s is a SIP-URI, SIPS-URI or absoluteURI (RFC
+// 3261, section 25.1).
+func IsURI(s string) bool {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok || scheme == "" || rest == "" || isDigit(scheme[0]) ||
 		!all(scheme, func(c byte) bool { return isAlphanum(c) || c == '+' || c == '-' || c == '.' }) {
@@ -155,7 +156,7 @@ func isAddress(s string) bool {
 			return false
 		}
 	}
-	return isURI(spec) && isParams(params)
+	return IsURI(spec) && isParams(params)
 }
 
 // bracket returns where the URI opens, outside of quotes, or -1.

@@ -8,7 +8,6 @@ import (
 	"github.com/emiago/sipgo/sip"
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	"cpimgate/cpim/sipx"
 	"cpimgate/federation"
 )
 
@@ -57,28 +56,23 @@ func (p *packets) ReadFrom(b []byte) (int, net.Addr, error) {
 		}
 		p.t.trace(federation.Record{Peer: from.String(), Via: federation.UDP, Text: b[:n]})
 		size, err := frame(b[:n], true, p.t.cfg.Limits.Message)
-		if err != nil || size == 0 || size > n {
-			p.reject(b[:n], from)
-			continue
+		switch {
+		case err != nil || size == 0 || size > n:
+			p.reject(b[:n], from, "Body is not whole") // RFC 3261, section 18.3
+		case !readable(b[:size]):
+			p.reject(b[:n], from, "Bad Request")
+		default:
+			p.source = from
+			return size, p.addr, nil
 		}
-		p.source = from
-		return size, p.addr, nil
 	}
 }
 
-// reject answers a request whose body is not all there (RFC 3261, section
-// 18.3). What has no readable header is dropped.
-func (p *packets) reject(b []byte, from net.Addr) {
-	msg, _, err := p.t.parser.ParseHeaders(b, false)
-	req, ok := msg.(*sip.Request)
-	if err != nil || !ok || req.IsAck() {
-		p.t.log.Info("datagram dropped", "peer", from, "err", err)
-		return
-	}
-	req.SetSource(from.String())
-	mark(req, from.String())
-	res := sip.NewResponseFromRequest(req, sip.StatusBadRequest, "Body is not whole", nil)
-	if sipx.CheckOutgoing(res) == nil {
+// reject answers what sipgo would drop.
+func (p *packets) reject(b []byte, from net.Addr, reason string) {
+	res := p.t.rejection(b, reason, from.String())
+	p.t.log.Info("datagram refused", "peer", from, "answered", res != nil)
+	if res != nil {
 		_, _ = p.WriteTo([]byte(res.String()), from) // as unreliable as the request
 	}
 }

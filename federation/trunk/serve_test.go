@@ -104,6 +104,13 @@ func TestRefusals(t *testing.T) {
 		{"compact", raw("MESSAGE", "26", "Subject:-", "s: hi", "k: x", "o: presence"), 200, ""},
 		{"bad Via", raw("MESSAGE", "27", "Via: SIP/2.0/TCP a.example;;,;,,"), 400, ""},
 		{"invite", raw("INVITE", "28"), 488, ""},
+		{"brackets around the URI", strings.Replace(raw("MESSAGE", "29"), "sip:juliet@b.example SIP", "<sip:juliet@b.example> SIP", 1), 400, ""},
+		{"spaces in the URI", strings.Replace(raw("MESSAGE", "30"), "b.example SIP", "b.example; lr SIP", 1), 400, ""},
+		{"spaces in the start line", strings.Replace(raw("MESSAGE", "31"), " SIP/2.0", "  SIP/2.0 ", 1), 400, ""},
+		{"unusual scheme", strings.Replace(raw("MESSAGE", "32"), "sip:juliet@b.example SIP", "soap.beep://192.0.2.103:3002 SIP", 1), 416, ""},
+		{"field without a colon", raw("MESSAGE", "33", "nothing"), 400, ""},
+		{"lone CR", raw("MESSAGE", "34", "Subject: a\rb"), 400, ""},
+		{"after all that", raw("MESSAGE", "35"), 200, ""},
 	}
 	_, w := server(t, Config{Accept: []string{"text/plain", "message/*"}})
 	for _, row := range rows {
@@ -192,6 +199,7 @@ func TestUnframed(t *testing.T) {
 		"too large":     raw("MESSAGE", "1", "Content-Length: 70000"),
 		"endless field": "MESSAGE sip:x SIP/2.0\r\nX: " + strings.Repeat("x", 70000),
 		"no SIP":        "GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+		"no method":     "\x00 sip:x HTTP/2.0\r\nContent-Length: 0\r\n\r\n",
 		"noise":         "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -108,7 +108,14 @@ func (s *stream) receive() error {
 		if want > 0 && want <= len(s.buf) {
 			s.out, s.buf, s.heard = s.buf[:want:want], s.buf[want:], true
 			s.t.trace(federation.Record{Peer: s.name(), Via: s.via, Text: s.out})
-			return nil
+			if readable(s.out) {
+				return nil
+			}
+			if err := s.reject(); err != nil {
+				return err
+			}
+			want, started = 0, time.Time{}
+			continue
 		}
 		if len(s.buf) > 2 && started.IsZero() {
 			started = time.Now()
@@ -117,6 +124,23 @@ func (s *stream) receive() error {
 			return err
 		}
 	}
+}
+
+// reject answers a message that sipgo would not read, and goes on behind it;
+// unless it is no SIP at all.
+func (s *stream) reject() error {
+	start, _, _ := bytes.Cut(s.out, blank[:2])
+	s.t.log.Info("message refused", "peer", s.name())
+	res := s.t.rejection(s.out, "Bad Request", s.remote.String())
+	s.out = nil
+	switch {
+	case res != nil:
+		_, err := s.Write([]byte(res.String()))
+		return err
+	case !bytes.Contains(start, []byte("SIP/")):
+		return fault.E(fault.Malformed, "not SIP")
+	}
+	return nil
 }
 
 // keepAlive takes CRLFs from between messages and answers a double one (RFC
