@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"golang.org/x/sync/errgroup"
 
 	"cpimgate/cpim/xep"
 	"cpimgate/cpim/xmltree"
@@ -202,8 +203,9 @@ func (d *SIPDomain) Write(user, to, text string) (*sip.Response, error) {
 // An XMPPDomain is a small XMPP domain: a server with users who take messages.
 type XMPPDomain struct {
 	Settings
-	s2s  *s2s.Server
-	port int
+	s2s     *s2s.Server
+	port    int
+	clients *c2s // nil: nobody's programs connect
 
 	Stanzas chan *xmltree.Element  // what its users have received, errors too, unless Take is set
 	Take    func(*xmltree.Element) // takes it instead; set before anything comes
@@ -220,6 +222,12 @@ func NewXMPPDomain(s Settings) (*XMPPDomain, error) {
 		return nil, err
 	}
 	d := &XMPPDomain{Settings: s, port: l.Addr().(*net.TCPAddr).Port, Stanzas: make(chan *xmltree.Element, 100)}
+	if s.Clients != "" {
+		if err := d.openTo(s.Clients); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
 	d.s2s = s2s.New(s2s.Config{
 		Name: "small domain", Book: b, Locate: find, Trust: store, Handler: d, StartTLS: []net.Listener{l}, Log: s.Log,
 	})
@@ -232,23 +240,47 @@ func (d *XMPPDomain) Zone() string {
 }
 
 // Run serves until ctx is done.
-func (d *XMPPDomain) Run(ctx context.Context) error { return d.s2s.Run(ctx) }
+func (d *XMPPDomain) Run(ctx context.Context) error {
+	if d.clients == nil {
+		return d.s2s.Run(ctx)
+	}
+	run, ctx := errgroup.WithContext(ctx)
+	run.Go(func() error { return d.s2s.Run(ctx) })
+	run.Go(func() error { return d.clients.run(ctx) })
+	return run.Wait()
+}
 
-// ServeStanza implements [s2s.Handler]. What is for nobody comes back, as RFC
-// 6121, section 8.5.1 has it.
+// ServeStanza implements [s2s.Handler].
 func (d *XMPPDomain) ServeStanza(_ context.Context, e *xmltree.Element, _ federation.Peer) {
-	h, err := xep.HeaderOf(e)
-	if err == nil && !exists(d.Users, h.To.Localpart()) {
-		if refusal := xep.ErrorStanza(h, &xep.Error{Type: "cancel", Condition: "service-unavailable"}); refusal != nil {
-			d.Send(refusal)
-		}
-		return
+	if h, err := xep.HeaderOf(e); err == nil { // the stream has looked at the addresses
+		d.take(e, h)
 	}
-	if d.Take != nil {
+}
+
+// take gives a stanza to its user. What is for nobody comes back, as RFC 6121,
+// section 8.5.1 has it.
+func (d *XMPPDomain) take(e *xmltree.Element, h xep.Header) {
+	switch {
+	case d.clients != nil && d.clients.deliver(e, h):
+	case !exists(d.Users, h.To.Localpart()):
+		d.refuse(h, &xep.Error{Type: "cancel", Condition: "service-unavailable"})
+	case d.Take != nil:
 		d.Take(e)
-		return
+	default:
+		d.Stanzas <- e
 	}
-	d.Stanzas <- e
+}
+
+// refuse sends a stanza back to whom it came from.
+func (d *XMPPDomain) refuse(h xep.Header, why *xep.Error) {
+	refusal := xep.ErrorStanza(h, why)
+	switch {
+	case refusal == nil:
+	case h.From.Domainpart() == d.Domain:
+		d.clients.deliver(refusal, xep.Header{Name: h.Name, From: h.To, To: h.From})
+	default:
+		_ = d.Send(refusal) // as far as it goes
+	}
 }
 
 // Send sends a stanza to the domain of its address.

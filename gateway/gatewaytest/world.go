@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -17,16 +18,19 @@ import (
 	"cpimgate/gateway/config"
 )
 
-// A World is a small internet on loopback: a certification authority, a zone, a
-// SIP domain whose gateway we are, and an XMPP domain out there.
+// A World is a small internet on loopback: a certification authority, a name
+// server, a SIP domain whose gateway we are, and an XMPP domain out there.
 type World struct {
 	CA      *trusttest.CA
+	CAFile  string // the authority's certificate; it goes with the world
 	Zone    *locate.Static
+	DNS     string // where the zone is served, over UDP
 	SIP     *SIPDomain
 	XMPP    *XMPPDomain
 	Gateway *gateway.Gateway
 
 	dir     string
+	names   net.PacketConn // of the name server
 	records string
 	run     errgroup.Group
 	end     context.CancelFunc
@@ -48,8 +52,14 @@ type Options struct {
 	SIP, XMPP           string   // domains; example.net and example.com
 	SIPUsers, XMPPUsers []string // romeo and juliet
 	YAML                string   // more settings of the gateway
-	Trace               federation.Trace
-	Log                 *slog.Logger
+	Version             string   // of the gateway; test
+
+	// Where the programs of the people may connect, each an address of loopback
+	// with a port; "" is nowhere.
+	SIPClients, XMPPClients string
+
+	Trace federation.Trace // of the gateway
+	Log   *slog.Logger     // of the gateway
 }
 
 // NewWorld makes a world and starts it. Close ends it.
@@ -60,6 +70,9 @@ func NewWorld(ctx context.Context, o Options) (*World, error) {
 	if o.SIPUsers == nil {
 		o.SIPUsers, o.XMPPUsers = []string{"romeo"}, []string{"juliet"}
 	}
+	if o.Version == "" {
+		o.Version = "test"
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -69,7 +82,8 @@ func NewWorld(ctx context.Context, o Options) (*World, error) {
 		return nil, err
 	}
 	ctx, w.end = context.WithCancel(ctx)
-	for _, run := range []func(context.Context) error{w.SIP.Run, w.XMPP.Run} {
+	zone := func(ctx context.Context) error { return w.Zone.Serve(ctx, w.names, nil) }
+	for _, run := range []func(context.Context) error{zone, w.SIP.Run, w.XMPP.Run} {
 		w.run.Go(func() error { return run(ctx) })
 	}
 	inner, stop := context.WithCancel(ctx)
@@ -95,11 +109,15 @@ func (w *World) build(o Options) error {
 	if w.Zone, err = locate.NewStatic(""); err != nil {
 		return err
 	}
-	s := Settings{Domain: o.SIP, Users: o.SIPUsers, CA: w.CA, Resolver: w.Zone, Roots: w.CA.Pool(), Log: o.Log}
+	if w.names, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	w.DNS = w.names.LocalAddr().String()
+	s := Settings{Domain: o.SIP, Users: o.SIPUsers, CA: w.CA, Resolver: w.Zone, Roots: w.CA.Pool(), Clients: o.SIPClients, Log: slog.New(slog.DiscardHandler)}
 	if w.SIP, err = NewSIPDomain(s); err != nil {
 		return err
 	}
-	s.Domain, s.Users = o.XMPP, o.XMPPUsers
+	s.Domain, s.Users, s.Clients = o.XMPP, o.XMPPUsers, o.XMPPClients
 	if w.XMPP, err = NewXMPPDomain(s); err != nil {
 		return err
 	}
@@ -118,20 +136,22 @@ func (w *World) Add(records string) error {
 
 // gateway makes the gateway from a file, as an operator would.
 func (w *World) gateway(o Options) error {
-	if _, _, _, err := w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP, "sip:gw." + o.SIP}}); err != nil {
+	var err error
+	if _, _, w.CAFile, err = w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP, "sip:gw." + o.SIP}}); err != nil {
 		return err
 	}
 	yaml := fmt.Sprintf(`domains:
   %s: {users: sip, server: "sip:%[1]s:%d;transport=tls"}
 tls: {cert: cert.pem, key: key.pem}
+dns: {resolvers: ["%[4]s"]}
 listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0.1:0", xmpps: off, admin: off}
-%[3]s`, o.SIP, w.SIP.port, o.YAML)
+%[3]s`, o.SIP, w.SIP.port, o.YAML, w.DNS)
 	settings, err := config.Parse(filepath.Join(w.dir, "cpimgate.yaml"), []byte(yaml))
 	if err != nil {
 		return err
 	}
 	w.Gateway, err = gateway.New(gateway.Config{
-		Settings: settings, Version: "test", Log: o.Log, Trace: o.Trace, Resolver: w.Zone, Roots: w.CA.Pool(),
+		Settings: settings, Version: o.Version, Log: o.Log, Trace: o.Trace, Roots: w.CA.Pool(),
 	})
 	return err
 }
