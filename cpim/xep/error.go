@@ -1,13 +1,14 @@
 package xep
 
 import (
+	"cmp"
 	"encoding/xml"
 	"strings"
 
 	"cpimgate/cpim/xmltree"
 )
 
-// UndefinedCondition stands for a condition that we do not know.
+// UndefinedCondition is what we write where a condition is missing or unknown.
 const UndefinedCondition = "undefined-condition"
 
 // conditions gives each condition the type that RFC 6120, section 8.3.3, names
@@ -51,18 +52,18 @@ var secured = map[string]bool{
 }
 
 // ErrorOf reads the error of a stanza of type error. It is never nil: an error
-// that does not say what is wrong has an undefined condition. An unknown
-// condition is undefined, and a type that is none is the condition's own
-// (RFC 6120, section 8.3).
+// that does not say what is wrong, or says it in a word that we do not know,
+// has no condition, and its type is all there is to go by. A type that is none
+// is the condition's own (RFC 6120, section 8.3).
 func ErrorOf(stanza *xmltree.Element) *Error {
-	x := &Error{Condition: UndefinedCondition}
+	x := &Error{}
 	if e := stanza.Child(stanza.Name.Space, "error"); e != nil {
 		x.Type, x.By = e.Get("type"), e.Get("by")
 		for c := range e.Elements() {
 			x.read(c)
 		}
 	}
-	x.complete()
+	x.completeType()
 	return x
 }
 
@@ -73,7 +74,7 @@ func (x *Error) read(c *xmltree.Element) {
 		switch {
 		case c.Name.Local == "text":
 			x.Text, x.Lang = c.Text(), c.GetName(xmltree.Lang)
-		case known && x.Condition == UndefinedCondition:
+		case known && x.Condition == "":
 			x.Condition = c.Name.Local
 			if x.addressed() {
 				x.Address = strings.TrimSpace(c.Text())
@@ -90,15 +91,19 @@ func (x *Error) read(c *xmltree.Element) {
 // sections 8.3.3.5 and 8.3.3.14).
 func (x *Error) addressed() bool { return x.Condition == "gone" || x.Condition == "redirect" }
 
-// complete makes condition and type what RFC 6120 allows.
+// complete makes condition and type what RFC 6120 allows on the wire.
 func (x *Error) complete() {
 	if _, known := conditions[x.Condition]; !known {
 		x.Condition = UndefinedCondition
 	}
+	x.completeType()
+}
+
+func (x *Error) completeType() {
 	switch x.Type {
 	case "auth", "cancel", "continue", "modify", "wait":
 	default:
-		x.Type = conditions[x.Condition]
+		x.Type = cmp.Or(conditions[x.Condition], conditions[UndefinedCondition])
 	}
 }
 

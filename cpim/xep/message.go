@@ -86,7 +86,7 @@ type Reactions struct {
 // An Error is the error of a stanza of type error (RFC 6120, section 8.3).
 type Error struct {
 	Type      string // auth, cancel, continue, modify, wait
-	Condition string // RFC 6120, section 8.3.3; "undefined-condition" for one that we do not know
+	Condition string // RFC 6120, section 8.3.3; "" for none, or one that we do not know
 	Address   string // content of gone or redirect: an IRI
 	By        string
 	Text      string
