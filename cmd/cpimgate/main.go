@@ -1,6 +1,7 @@
 // Command cpimgate is the gateway between SIP/SIMPLE domains and XMPP domains.
 //
 //	cpimgate serve                 carry messages, as /etc/cpimgate/cpimgate.yaml says
+//	cpimgate demo                  a small SIP domain and a small XMPP domain write to each other
 //	cpimgate config check          read the file and say what is wrong with it
 //	cpimgate config show           what holds, defaults filled in
 //	cpimgate config example        a file to begin with
@@ -19,6 +20,7 @@ import (
 
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Carry messages until told to stop."`
+	Demo    demoCommand    `cmd:"" help:"Let a small SIP domain and a small XMPP domain write to each other, all in this process."`
 	Config  configCommands `cmd:"" help:"Look at the configuration."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
