@@ -77,3 +77,12 @@ func statusOf(err error) int {
 	}
 	return 0
 }
+
+func sample(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata/rfc4475", name+".dat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

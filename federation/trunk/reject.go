@@ -25,11 +25,11 @@ func readable(b []byte) bool {
 	}
 	first, rest, _ := strings.Cut(string(start), " ")
 	middle, last, ok := strings.Cut(rest, " ")
-	if strings.EqualFold(first[:min(4, len(first))], "SIP/") {
+	if strings.HasPrefix(first, "SIP/") {
 		return ok && len(middle) == 3 && middle >= "100" && middle <= "699"
 	}
 	var u sip.Uri
-	return ok && strings.EqualFold(last[:min(4, len(last))], "SIP/") && !strings.Contains(last, " ") &&
+	return ok && strings.HasPrefix(last, "SIP/") && !strings.Contains(last, " ") &&
 		sip.ParseUri(middle, &u) == nil && !u.Wildcard
 }
 

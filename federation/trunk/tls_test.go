@@ -2,8 +2,10 @@ package trunk
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -144,9 +146,13 @@ func TestNotShared(t *testing.T) {
 			t.Errorf("%s: %v %v", domain, res.res, res.err)
 		}
 	}
+	// Nor do two of our domains share one.
+	if res := send(a, message("sip:r@other.example", "sip:j@b.example", "x"), "b.example"); res.status() != 200 {
+		t.Errorf("%v %v", res.res, res.err)
+	}
 	mu.Lock()
 	defer mu.Unlock()
-	if bodies["c.example"] || len(b.Peers()) != 2 {
+	if bodies["c.example"] || len(b.Peers()) != 3 {
 		t.Errorf("%v, %d connections", bodies, len(b.Peers()))
 	}
 }
@@ -272,6 +278,28 @@ func TestClosedMeanwhile(t *testing.T) {
 		if res := send(a, message("sip:r@a.example", "sip:j@b.example", "x"), "b.example"); res.status() != 200+i {
 			t.Errorf("%d: %v %v", i, res.res, res.err)
 		}
+	}
+}
+
+// TestCloseNotify: the end of a connection is said, so that nobody can fake it
+// (RFC 5923, section 8.3).
+func TestCloseNotify(t *testing.T) {
+	r := newRealm(t)
+	l := listenTCP(t)
+	tr := New(Config{TLS: []net.Listener{l}, Book: r.book, Locate: r.locator(), Trust: r.store("gw.example"), Handler: ok})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tr.Run(ctx) }()
+	w := r.client(l, "gw.example")
+	if s := w.ask(raw("OPTIONS", "1")).StatusCode; s != 200 {
+		t.Error(s)
+	}
+	cancel()
+	if _, err := w.r.ReadByte(); err != io.EOF { // else io.ErrUnexpectedEOF
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

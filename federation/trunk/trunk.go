@@ -59,10 +59,15 @@ type Config struct {
 	Accept  []string                               // media types of bodies, "text/*" allowed; all
 	Dialog  func(callID, ours, theirs string) bool // knows the dialog of a request with a To tag; there are none
 
-	Limits  federation.Limits // Message 65535, Conns 2000, ConnsPerIP 100, Queue 2000, Handshake 10 s, Idle 10 min, Write 10 s, DialTimeout 5 s
-	Answer  time.Duration     // until a request that the Handler leaves unanswered is answered 504; 20 s
-	Timeout time.Duration     // of a request that we send, all targets together; 20 s
-	Drain   time.Duration     // that Run waits for answers after its context is done; 5 s
+	// Limits are by default Message 65535, Conns 2000, ConnsPerIP 100, Queue
+	// 2000 (requests open from one connection, or to one domain), Handshake 10 s
+	// (also from the first octet of a message to its last), Idle 10 min, Write
+	// 10 s, DialTimeout 5 s.
+	Limits federation.Limits
+
+	Answer  time.Duration // until a request that the Handler leaves unanswered is answered 504; 20 s
+	Timeout time.Duration // of a request that we send, all targets together; 20 s
+	Drain   time.Duration // that Run waits for answers after its context is done; 5 s
 
 	Trace federation.Trace
 	Log   *slog.Logger // slog.DiscardHandler
@@ -340,7 +345,7 @@ type Status struct {
 	Requests int // of ours under way to the domain
 }
 
-// Peers returns the connections that are open now.
+// Peers returns the connections that are open now, the oldest first.
 func (t *Trunk) Peers() []Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -352,5 +357,6 @@ func (t *Trunk) Peers() []Status {
 		}
 		list = append(list, st)
 	}
+	slices.SortFunc(list, func(a, b Status) int { return a.Since.Compare(b.Since) })
 	return list
 }
