@@ -52,11 +52,11 @@ func (d demoCommand) play(ctx context.Context, out io.Writer) error {
 	s := &show{World: w, ladder: l}
 	for i, a := range acts {
 		l.title(i+1, a.title)
-		s.report(a, s.act(ctx, a))
+		s.report(s.act(ctx, a))
 	}
 	err = s.end(len(acts), time.Since(start))
 	if d.Stay && ctx.Err() == nil {
-		s.stay(ctx)
+		err = errors.Join(err, s.stay(ctx))
 	}
 	return errors.Join(err, w.Close())
 }
@@ -111,6 +111,9 @@ func (s *show) act(ctx context.Context, a act) verdict {
 	}
 	v := write(ctx, a)
 	v.wrong = errors.Join(v.wrong, s.await(ctx, a.crosses))
+	if s.wire { // the gateway's line about the message is still to come
+		v.wrong = errors.Join(v.wrong, s.await(ctx, []string{messageNote}))
+	}
 	return v
 }
 
@@ -174,7 +177,7 @@ func unless(good bool, format string, args ...any) error {
 }
 
 // report prints what has crossed for one message, and what came of it.
-func (s *show) report(_ act, v verdict) {
+func (s *show) report(v verdict) {
 	s.print(s.take())
 	s.say(v.heard)
 	if v.wrong != nil {
@@ -185,6 +188,7 @@ func (s *show) report(_ act, v verdict) {
 
 // end looks whether anybody has received what was not for him, and sums up.
 func (s *show) end(messages int, took time.Duration) error {
+	s.line("")
 	if n := len(s.XMPP.Stanzas) + len(s.SIP.Requests); n > 0 {
 		s.failed++
 		s.say(fmt.Sprintf("NOT AS IT SHOULD BE: %d messages came besides those that were written", n))
@@ -192,6 +196,6 @@ func (s *show) end(messages int, took time.Duration) error {
 	if s.failed > 0 {
 		return fmt.Errorf("demo: %d things were not as they should be", s.failed)
 	}
-	s.say(fmt.Sprintf("%d messages in %.1f s. Each receiver got what was written, each sender the truth about it.", messages, took.Seconds()))
+	s.line(fmt.Sprintf("%d messages in %.1f s. Each receiver got what was written, each sender the truth about it.", messages, took.Seconds()))
 	return nil
 }

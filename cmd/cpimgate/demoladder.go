@@ -38,7 +38,7 @@ type ladder struct {
 // A rung is one message on a wire, or a line of the log.
 type rung struct {
 	federation.Record
-	shape string   // "SIP in MESSAGE", "XMPP out error"
+	shape string   // "SIP in MESSAGE", "XMPP out error"; of a note its first word
 	id    string   // of a stanza
 	label []string // what it is, in a few words
 	note  string   // of the log; the rest is empty
@@ -69,9 +69,14 @@ type noteWriter struct{ *ladder }
 
 // Write implements [io.Writer].
 func (n noteWriter) Write(b []byte) (int, error) {
-	n.add(rung{note: strings.TrimSuffix(string(b), "\n")})
+	r := rung{note: strings.TrimSuffix(string(b), "\n")}
+	r.shape, _, _ = strings.Cut(r.note, " ")
+	n.add(r)
 	return len(b), nil
 }
+
+// messageNote is the shape of the one note about each message.
+const messageNote = "msg=message"
 
 func (l *ladder) add(r rung) {
 	l.mu.Lock()

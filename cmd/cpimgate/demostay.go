@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -17,24 +19,47 @@ An XMPP client of yours, with STARTTLS or without:
     address    juliet@capulet.example          server                    XMPPADDR
     The certificate is by the authority in CAFILE
 
-With programs of Debian, each line in a terminal of its own:
-    mkdir -p /tmp/romeo && printf 'module_path /usr/lib/baresip/modules\nmodule stdio.so\nmodule_app account.so\nmodule_app contact.so\nmodule_app menu.so\n' > /tmp/romeo/config && echo '<sip:romeo@montague.example>;regint=600;outbound="sip:SIPADDR;transport=udp"' > /tmp/romeo/accounts && echo '"Juliet" <sip:juliet@capulet.example>' > /tmp/romeo/contacts && baresip -4 -f /tmp/romeo
+With programs of Debian, each line in a terminal of its own; the last two are Juliet's ear and mouth:
+    baresip -4 -f DIR/romeo
+    SSL_CERT_FILE=CAFILE go-sendxmpp -l -u juliet@capulet.example -p any -j XMPPADDR
     SSL_CERT_FILE=CAFILE go-sendxmpp -i -u juliet@capulet.example -p any -j XMPPADDR romeo@montague.example
-In the first, type   /message Art thou there?   and in the second a line of text. The second only
-writes; the same line with -l in the place of -i and the address at its end only listens.
+For Romeo type   /message Art thou there?   and for Juliet a line of text.
 
 Who is not logged in is played by us: Romeo and Juliet take what they are sent.
 `
 
+// baresip are the files of a baresip that is Romeo: text only, no sound.
+var baresip = map[string]string{
+	"config": `module_path /usr/lib/baresip/modules
+module stdio.so
+module_app account.so
+module_app contact.so
+module_app menu.so
+`,
+	"accounts": `<sip:romeo@montague.example>;regint=600;outbound="sip:SIPADDR;transport=udp"
+`,
+	"contacts": `"Juliet" <sip:juliet@capulet.example>
+`,
+}
+
 // stay shows what crosses until ctx is done.
-func (s *show) stay(ctx context.Context) {
-	fill := strings.NewReplacer("SIPADDR", s.SIP.Clients, "XMPPADDR", s.XMPP.Clients, "CAFILE", s.CAFile)
+func (s *show) stay(ctx context.Context) error {
+	dir := filepath.Dir(s.CAFile)
+	fill := strings.NewReplacer("SIPADDR", s.SIP.Clients, "XMPPADDR", s.XMPP.Clients, "CAFILE", s.CAFile, "DIR", dir)
+	if err := os.Mkdir(filepath.Join(dir, "romeo"), 0o700); err != nil {
+		return err
+	}
+	for name, text := range baresip {
+		if err := os.WriteFile(filepath.Join(dir, "romeo", name), []byte(fill.Replace(text)), 0o600); err != nil {
+			return err
+		}
+	}
 	_, _ = fmt.Fprint(s.out, fill.Replace(howTo)+"\n") // as all output
 	s.head(sipDomain, "cpimgate", xmppDomain)
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-s.change:
 			s.print(s.take())
 		case <-s.SIP.Requests: // what the people who are played receive
