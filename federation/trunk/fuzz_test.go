@@ -47,15 +47,15 @@ func FuzzListener(f *testing.F) {
 	f.Cleanup(func() { cancel(); <-done })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ours, theirs := net.Pipe()
+		if err := theirs.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // a guard
+			t.Fatal(err)
+		}
 		m.conns <- memConn{ours}
 		go func() {
 			_, _ = theirs.Write(b) // it may be hung up on
 			_, _ = theirs.Write([]byte("\r\n\r\nend"))
 			_, _ = theirs.Write([]byte("\r\n\r\n")) // no Content-Length: it is over now
 		}()
-		if err := theirs.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
 		back, err := io.ReadAll(theirs)
 		if err != nil {
 			t.Fatalf("hangs: %v", err)
