@@ -29,7 +29,7 @@ func TestCount(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			x := newRun(route{number: 1, n: 4}, 2)
+			x := newRun(route{number: 1, n: 4}, options{Pairs: 2, Window: 4})
 			for _, a := range append(ok[:len(ok):len(ok)], tt.more...) {
 				if a.err != nil {
 					x.bounced(a.user, a.body, a.err)
@@ -52,7 +52,7 @@ func TestCount(t *testing.T) {
 
 // TestCountOrder shows that a message which overtakes another is seen.
 func TestCountOrder(t *testing.T) {
-	x := newRun(route{number: 1, n: 3}, 1)
+	x := newRun(route{number: 1, n: 3}, options{Pairs: 1, Window: 4})
 	for _, i := range []int{0, 2, 1} {
 		x.arrived("r1-0", bodyOf(0, i), nil)
 	}

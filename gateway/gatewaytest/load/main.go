@@ -31,6 +31,7 @@ type options struct {
 	CA      string        `help:"Authority that all ends trust, a PEM file." type:"existingfile"`
 	Pairs   int           `help:"Pairs of users on each route." default:"10"`
 	N       int           `help:"Messages on a route that does not say." name:"messages" short:"n" default:"500"`
+	Window  int           `help:"Messages of one pair that may be under way." default:"20"`
 	Timeout time.Duration `help:"For one route." default:"120s"`
 	Routes  []string      `arg:"" help:"FROM TO [N]"`
 }

@@ -22,7 +22,7 @@ type route struct {
 	name     string
 	number   int // from 1; part of user names, so that routes do not meet
 	from, to *url.URL
-	n        int
+	n        int // messages
 }
 
 // routes reads the arguments.
@@ -127,10 +127,6 @@ func tlsConfig(u *url.URL, ca string) (*tls.Config, error) {
 	return conf, nil
 }
 
-// window is how many messages of one pair may be under way where the sender is
-// not held back by answers.
-const window = 20
-
 // A run is a route at work.
 type run struct {
 	route
@@ -149,7 +145,7 @@ type pair struct {
 	seen  []bool
 	sent  []time.Time
 	took  []time.Duration
-	slots chan struct{} // free places of the window
+	slots chan struct{} // one for each message under way
 
 	doubled, disordered, strange int
 	errs                         []error
@@ -177,14 +173,15 @@ func bodyOf(pair, i int) string {
 // A line is a route whose two ends are connected. It plays one run at a time.
 type line struct {
 	route
+	options
 	from, to site
 	now      atomic.Pointer[run]
 }
 
 // connect opens both ends for o.Pairs pairs of users.
 func (r route) connect(ctx context.Context, o options) (*line, error) {
-	l := &line{route: r}
-	l.now.Store(newRun(r, o.Pairs))
+	l := &line{route: r, options: o}
+	l.now.Store(newRun(r, o))
 	var senders, receivers []string
 	for i := range o.Pairs {
 		senders, receivers = append(senders, r.user("s", i)), append(receivers, r.user("r", i))
@@ -211,7 +208,7 @@ func (l *line) close() {
 func (l *line) play(ctx context.Context, n int) *result {
 	r := l.route
 	r.n = n
-	x := newRun(r, len(l.now.Load().pairs))
+	x := newRun(r, l.options)
 	l.now.Store(x)
 	start := time.Now()
 	var sending sync.WaitGroup
@@ -238,16 +235,16 @@ func (r route) run(ctx context.Context, o options) (*result, error) {
 	return l.play(ctx, r.n), nil
 }
 
-func newRun(r route, pairs int) *run {
+func newRun(r route, o options) *run {
 	x := &run{route: r, left: r.n, users: make(map[string]int), done: make(chan struct{})}
-	for i := range pairs {
+	for i := range o.Pairs {
 		x.users[r.user("s", i)], x.users[r.user("r", i)] = i, i
-		n := r.n / pairs
-		if i < r.n%pairs {
+		n := r.n / o.Pairs
+		if i < r.n%o.Pairs {
 			n++
 		}
 		x.pairs = append(x.pairs, &pair{
-			want: n, seen: make([]bool, n), sent: make([]time.Time, n), slots: make(chan struct{}, window),
+			want: n, seen: make([]bool, n), sent: make([]time.Time, n), slots: make(chan struct{}, o.Window),
 		})
 	}
 	return x

@@ -65,11 +65,24 @@ func (n *Net) StartBaresip(c BaresipConfig) *Baresip {
 // status.
 func (b *Baresip) Say(line string) int {
 	b.t.Helper()
-	mark := b.Log.Len()
+	return b.AwaitStatus(b.Send(line))
+}
+
+// Send sends one line to the correspondent and returns the mark after which the
+// answer is to be awaited.
+func (b *Baresip) Send(line string) (mark int) {
+	b.t.Helper()
+	mark = b.Log.Len()
 	if _, err := io.WriteString(b.in, "/message "+line+"\n"); err != nil {
 		b.t.Fatalf("peers: %s: %v", b.name, err)
 	}
-	var status int
+	return mark
+}
+
+// AwaitStatus returns the status of the final answer to what was sent last
+// after mark.
+func (b *Baresip) AwaitStatus(mark int) (status int) {
+	b.t.Helper()
 	b.Await(mark, "answer to MESSAGE", func(text string) bool {
 		status = finalStatus(text, b.user)
 		return status != 0

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 )
 
 // A GatewayConfig says how our own binary is run.
@@ -72,11 +73,21 @@ func (g *Gateway) configure() {
 		fmt.Sprintf(gatewayRest, g.Addr, cert, key, g.Names[0], g.net.DNS()))
 }
 
-// Start runs the gateway again after Stop or Kill.
+// Start runs the gateway again after Stop or Kill. A crash fails the test, and
+// so does a data race where the binary was built to find them.
 func (g *Gateway) Start() {
 	g.net.t.Helper()
 	cmd := g.net.command(g.Binary, "serve", "--config", g.file)
-	g.Process = g.net.start("cpimgate", cmd)
+	p := g.net.start("cpimgate", cmd)
+	g.Process = p
+	g.net.t.Cleanup(func() {
+		if p.Crashed() {
+			g.net.t.Errorf("peers: the gateway crashed: %v", p.err)
+		}
+		if strings.Contains(p.Log.String(), "DATA RACE") {
+			g.net.t.Error("peers: the gateway has a data race")
+		}
+	})
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	g.until("health", func() error {
 		resp, err := client.Get(fmt.Sprintf("http://%s:9580/healthz", g.Addr))

@@ -4,17 +4,20 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
 	"syscall"
 )
 
-// Build compiles commands of this module into dir, as `go build` does for a
-// user.
-func Build(dir string, packages ...string) error {
-	out, err := exec.Command("go", append([]string{"build", "-o", dir + "/"}, packages...)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
+// Build compiles a command of this module into dir, with more flags than `go
+// build` has for a user, and returns its path.
+func Build(dir, pkg string, flags ...string) (string, error) {
+	bin := filepath.Join(dir, path.Base(pkg))
+	args := append(append([]string{"build", "-o", bin}, flags...), pkg)
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build of %s: %w\n%s", pkg, err, out)
 	}
-	return nil
+	return bin, nil
 }
 
 // LoadUsers are the accounts that the load tool's clients use, for so many

@@ -8,19 +8,22 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The programs of ours, built once.
+// The programs of ours, built once. The gateway looks for data races when the
+// tests do.
 var cpimgate, loadTool string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "peers")
 	if err == nil {
-		err = Build(dir, "cpimgate/cmd/cpimgate", "cpimgate/gateway/gatewaytest/load")
+		cpimgate, err = Build(dir, "cpimgate/cmd/cpimgate", raceFlags...)
+	}
+	if err == nil {
+		loadTool, err = Build(dir, "cpimgate/gateway/gatewaytest/load")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	cpimgate, loadTool = dir+"/cpimgate", dir+"/load"
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
 		os.Exit(code)

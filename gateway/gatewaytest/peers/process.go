@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +26,8 @@ type Process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the program has ended and err is set
 	err  error
+
+	asked atomic.Bool // to end
 }
 
 // inNamespace binds the zone's resolv.conf over the system's before it becomes
@@ -86,6 +89,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Kill ends the program at once, as a power cut would, and returns when it is
 // gone.
 func (p *Process) Kill() {
+	p.asked.Store(true)
 	_ = p.cmd.Process.Kill() // it may have ended by itself
 	<-p.done
 }
@@ -93,6 +97,7 @@ func (p *Process) Kill() {
 // Stop asks the program to end, waits for it and returns its exit status.
 func (p *Process) Stop() error {
 	p.t.Helper()
+	p.asked.Store(true)
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
@@ -103,13 +108,13 @@ func (p *Process) Stop() error {
 	return p.err
 }
 
-// Alive reports whether the program still runs.
-func (p *Process) Alive() bool {
+// Crashed reports whether the program has ended without having been asked.
+func (p *Process) Crashed() bool {
 	select {
 	case <-p.done:
-		return false
+		return !p.asked.Load()
 	default:
-		return true
+		return false
 	}
 }
 

@@ -24,6 +24,8 @@ type ProsodyConfig struct {
 	// security at all, so there is no third choice.
 	SecureAuth bool
 
+	Verbose bool // log every stanza
+
 	// Authority signs its certificate; nil is the net's.
 	Authority *CA
 
@@ -47,7 +49,7 @@ type Prosody struct {
 const prosodyConfig = `run_as_root = true
 pidfile = "%[1]s/prosody.pid"
 data_path = "%[1]s/data"
-log = { { levels = { min = "debug" }, to = "console" } }
+log = { { levels = { min = "%[9]s" }, to = "console" } }
 modules_enabled = { "roster", "saslauth", "tls", "disco", "ping", "version", "smacks", "s2s_bidi", %[2]s }
 interfaces = { "%[3]s" }
 c2s_direct_tls_ports = { 5223 }
@@ -87,12 +89,15 @@ func (p *Prosody) Certify(by *CA) {
 func (p *Prosody) configure() {
 	cert, key := cmp.Or(p.Authority, p.net.CA).Issue(p.Domain)
 	roots := cmp.Or(p.Roots, p.net.CA)
-	modules := `"dialback"`
+	modules, level := `"dialback"`, "info"
+	if p.Verbose {
+		level = "debug"
+	}
 	if p.SecureAuth {
 		modules = ""
 	}
 	dir := p.net.Dir + "/prosody-" + p.Domain
-	p.net.write(p.path, fmt.Sprintf(prosodyConfig, dir, modules, p.Addr, p.SecureAuth, cert, key, roots.File, p.Domain))
+	p.net.write(p.path, fmt.Sprintf(prosodyConfig, dir, modules, p.Addr, p.SecureAuth, cert, key, roots.File, p.Domain, level))
 	if err := os.MkdirAll(dir+"/data", 0o755); err != nil {
 		p.net.t.Fatal(err)
 	}
