@@ -3,10 +3,12 @@ package trunk
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -14,6 +16,7 @@ import (
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
 	"cpimgate/federation"
+	"cpimgate/federation/locate"
 )
 
 // trying is when a non-INVITE request without an answer gets a 100: the time
@@ -59,11 +62,34 @@ func (a *arrival) dress(res *sip.Response) *sip.Response {
 	if a.t.cfg.Agent != "" && len(res.GetHeaders("Server")) == 0 {
 		res.AppendHeader(sip.NewHeader("Server", a.t.cfg.Agent))
 	}
+	a.mu.Lock()
+	if to := maddr(a.req.Via()); to != "" && a.stream == nil && a.peer.Proof != federation.Claimed {
+		res.SetDestination(to)
+	}
+	a.mu.Unlock()
 	if err := sipx.CheckOutgoing(res); err != nil {
 		a.log(slog.LevelError, "answer cannot be written", "err", err)
 		return Reply(a.req, sip.StatusInternalServerError, "internal error")
 	}
 	return res
+}
+
+// maddr returns where the Via of a request over UDP wants the response (RFC
+// 3261, section 18.2.2), "" for where it came from.
+func maddr(via *sip.ViaHeader) string {
+	if via == nil {
+		return ""
+	}
+	value, _ := via.Params.Get("maddr")
+	ip, err := netip.ParseAddr(strings.Trim(value, "[]"))
+	if err != nil {
+		return ""
+	}
+	port := via.Port
+	if port == 0 {
+		port = sip.DefaultUdpPort
+	}
+	return netip.AddrPortFrom(ip, uint16(port)).String()
 }
 
 // Reply returns a response to req whose reason phrase is safe.
@@ -125,8 +151,8 @@ func (a *arrival) depart() {
 // request when the Handler has forgotten it.
 func (a *arrival) late() {
 	a.mu.Lock()
-	tx, final, first := a.tx, a.final, !a.gone
-	a.gone = true
+	tx, final, first := a.tx, a.final, !a.nudged
+	a.nudged = true
 	if first && !final {
 		a.timer.Reset(max(a.t.cfg.Answer-trying, time.Second))
 	}
@@ -159,34 +185,56 @@ func (t *Trunk) waiting() []*arrival {
 	return list
 }
 
-// reconnect sends a final response whose connection is gone over a new one
-// (RFC 3261, section 18.2.2): to the address of the request and the port of
-// its Via. On TLS the other end must prove the same domain.
+// reconnect sends a final response whose connection is gone over a new one. On
+// TLS the other end must prove the same domain.
 func (a *arrival) reconnect(res *sip.Response, peer federation.Peer) bool {
-	via := res.Via()
-	if via == nil || len(peer.Domains) == 0 {
-		return false
-	}
-	port := via.Port
-	if port == 0 {
-		port = sip.DefaultPort(string(peer.Via))
-	}
-	target := federation.Target{
-		Domain: peer.Domains[0], Host: peer.Addr.Addr().String(),
-		Addr: netip.AddrPortFrom(peer.Addr.Addr(), uint16(port)), Transport: peer.Via,
-	}
 	t := a.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.spawn(func() {
-		ctx, cancel := context.WithTimeout(t.ctx, t.cfg.Limits.DialTimeout+t.cfg.Limits.Handshake)
+	return res.Via() != nil && len(peer.Domains) > 0 && t.spawn(func() {
+		ctx, cancel := context.WithTimeout(t.ctx, t.cfg.Timeout)
 		defer cancel()
-		s, _, err := t.connect(ctx, hostName(a.req.Recipient.Host), target)
-		if err == nil {
-			_, err = s.Write([]byte(res.String()))
+		var s *stream
+		err := fault.E(fault.NoRoute, "no way back")
+		for to := range t.waysBack(ctx, res.Via(), peer) {
+			if s, _, err = t.connect(ctx, hostName(a.req.Recipient.Host), to); err == nil {
+				_, err = s.Write([]byte(res.String()))
+				break
+			}
 		}
 		a.log(slog.LevelInfo, "answered over a new connection", "status", strconv.Itoa(res.StatusCode), "err", err)
 	})
+}
+
+// waysBack yields where a response may go: the address of the request with the
+// port of its Via (RFC 3261, section 18.2.2), then what the host of the Via
+// resolves to (RFC 3263, section 5). The transport stays.
+func (t *Trunk) waysBack(ctx context.Context, via *sip.ViaHeader, peer federation.Peer) iter.Seq[federation.Target] {
+	return func(yield func(federation.Target) bool) {
+		port := via.Port
+		if port == 0 {
+			port = sip.DefaultPort(string(peer.Via))
+		}
+		ip := peer.Addr.Addr()
+		first := federation.Target{
+			Domain: peer.Domains[0], Host: ip.String(), Addr: netip.AddrPortFrom(ip, uint16(port)), Transport: peer.Via,
+		}
+		if !yield(first) {
+			return
+		}
+		targets, err := t.cfg.Locate.SIP(ctx, locate.SIPQuery{
+			Host: via.Host, Port: via.Port, Transport: string(peer.Via), Secure: peer.Via == federation.TLS,
+		})
+		if err != nil {
+			return // a number, or a name that does not resolve
+		}
+		for _, to := range targets {
+			to.Domain = peer.Domains[0]
+			if to.Transport == peer.Via && !yield(to) {
+				return
+			}
+		}
+	}
 }
 
 // log writes a line about this request.

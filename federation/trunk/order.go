@@ -41,12 +41,12 @@ type arrival struct {
 	turn   chan struct{} // closed when the Handler has returned
 	over   chan struct{} // closed when the request is over
 
-	mu    sync.Mutex
-	tx    *sip.ServerTx
-	peer  federation.Peer
-	final bool
-	gone  bool
-	timer *time.Timer
+	mu     sync.Mutex
+	tx     *sip.ServerTx
+	peer   federation.Peer
+	final  bool
+	nudged bool // told that the answer takes time
+	timer  *time.Timer
 }
 
 // arrive is sipgo's message hook. It runs in the reader of a connection,

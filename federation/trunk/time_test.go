@@ -169,6 +169,21 @@ func TestRepeated(t *testing.T) {
 	})
 }
 
+// TestMaddr: who has proved its domain may say where the answer goes; a
+// stranger may not (RFC 3261, section 18.2.2).
+func TestMaddr(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, _ *Trunk, _ *memory, p *memPacket) {
+		from := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5070}
+		for domain, want := range map[string]string{"a.example": "127.0.0.9:5080", "c.example": "127.0.0.1:5080"} {
+			p.in <- datagram{[]byte(raw("MESSAGE", domain, "From: <sip:x@"+domain+">;tag=1",
+				"Via: SIP/2.0/UDP 127.0.0.1:5080;maddr=127.0.0.9;branch=z9hG4bK"+domain)), from}
+			if d := <-p.out; d.addr.String() != want {
+				t.Errorf("%s: answer to %v, want %s", domain, d.addr, want)
+			}
+		}
+	})
+}
+
 // TestRetransmit: a request over UDP is repeated with the timers of RFC 3261,
 // section 17.1.2.2 until the answer comes.
 func TestRetransmit(t *testing.T) {

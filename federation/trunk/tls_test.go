@@ -369,31 +369,42 @@ func TestConns(t *testing.T) {
 }
 
 // TestLostConnection: the connection is gone when the answer is known. It goes
-// over a new one, to the port of the request's Via (RFC 3261, section 18.2.2).
+// over a new one: to the port of the request's Via (RFC 3261, section 18.2.2),
+// and if nobody is there, to where the host of the Via is (RFC 3263, section
+// 5).
 func TestLostConnection(t *testing.T) {
-	back := listenTCP(t)
-	defer back.Close()
-	held := make(chan Tx, 1)
-	reqs := make(chan *sip.Request, 1)
-	tr, w := server(t, Config{Handler: serveFunc(func(req *sip.Request, _ federation.Peer, tx Tx) error {
-		reqs <- req
-		held <- tx
-		return nil
-	})})
-	w.say(raw("MESSAGE", "1", fmt.Sprintf("Via: SIP/2.0/TCP 127.0.0.1:%d;branch=z9hG4bK1", back.Addr().(*net.TCPAddr).Port)))
-	tx, req := <-held, <-reqs
-	w.Close()
-	<-gone(tr)
-	if err := tx.Answer(Reply(req, 200, "OK")); err != nil {
-		t.Fatal(err)
-	}
-	c, err := back.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if s := (&wire{Conn: c, t: t, r: bufio.NewReader(c)}).status(); s != 200 {
-		t.Error(s)
+	for _, resolved := range []bool{false, true} {
+		back, dead := listenTCP(t), listenTCP(t)
+		dead.Close()
+		port := back.Addr().(*net.TCPAddr).Port
+		if resolved {
+			port = dead.Addr().(*net.TCPAddr).Port
+		}
+		held := make(chan Tx, 1)
+		reqs := make(chan *sip.Request, 1)
+		tr, w := server(t, Config{
+			Locate: places{"a.example": {at("a.example", "127.0.0.1:5060", "tcp")}, "back.example": {at("back.example", back.Addr().String(), "tcp")}},
+			Handler: serveFunc(func(req *sip.Request, _ federation.Peer, tx Tx) error {
+				reqs <- req
+				held <- tx
+				return nil
+			})})
+		w.say(raw("MESSAGE", "1", fmt.Sprintf("Via: SIP/2.0/TCP back.example:%d;branch=z9hG4bK1", port)))
+		tx, req := <-held, <-reqs
+		w.Close()
+		<-gone(tr)
+		if err := tx.Answer(Reply(req, 200, "OK")); err != nil {
+			t.Fatal(err)
+		}
+		c, err := back.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := (&wire{Conn: c, t: t, r: bufio.NewReader(c)}).status(); s != 200 {
+			t.Error(s)
+		}
+		c.Close()
+		back.Close()
 	}
 }
 

@@ -12,9 +12,8 @@
 // not merged and not out of hops. OPTIONS is answered here.
 //
 // What we do differently:
-//   - A response goes to the address that the request came from, or to the port
-//     of its Via at that address; "maddr" is not followed (RFC 3261, section
-//     18.2.2), because it lets a stranger aim our responses.
+//   - "maddr" in a Via is followed for a peer that has proved who it is only
+//     (RFC 3261, section 18.2.2): with it a stranger could aim our responses.
 //   - To a domain whose request gets no answer we give each target a share of
 //     the time that the request has, instead of 32 s (RFC 3261, section
 //     17.1.2.2): our own sender waits no longer than that.
