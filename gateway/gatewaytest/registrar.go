@@ -108,15 +108,14 @@ func (r *registrar) place(contact sip.Uri, peer federation.Peer) federation.Targ
 	if v, _ := contact.UriParams.Get("transport"); strings.EqualFold(v, "tcp") {
 		t.Transport = federation.TCP
 	}
-	if t.Transport != peer.Via {
-		port := contact.Port
-		if port == 0 {
-			port = 5060
-		}
-		t.Addr = netip.AddrPortFrom(peer.Addr.Addr(), uint16(port))
-	} else if t.Transport == federation.TCP && contact.Port != 0 {
-		t.Addr = netip.AddrPortFrom(peer.Addr.Addr(), uint16(contact.Port))
+	if t.Transport == federation.UDP && peer.Via == federation.UDP {
+		return t
 	}
+	port := contact.Port
+	if port == 0 {
+		port = 5060
+	}
+	t.Addr = netip.AddrPortFrom(peer.Addr.Addr(), uint16(port))
 	return t
 }
 
