@@ -64,7 +64,7 @@ var ok = serveFunc(func(req *sip.Request, _ federation.Peer, tx Tx) error {
 })
 
 // start runs a trunk until the test ends.
-func start(t *testing.T, cfg Config) *Trunk {
+func start(t testing.TB, cfg Config) *Trunk {
 	t.Helper()
 	if cfg.Book == nil {
 		cfg.Book = plain()
@@ -97,7 +97,7 @@ func start(t *testing.T, cfg Config) *Trunk {
 	return tr
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
