@@ -155,6 +155,15 @@ func setURI(t *testing.T, u *sip.Uri, text string) {
 	*u = parsed
 }
 
+func parseStanza(t *testing.T, text string) *xmltree.Element {
+	t.Helper()
+	e, err := xmltree.ParseIn([]byte(text), xep.NS, xmltree.Documents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 func receive(t *testing.T, c chan *xmltree.Element) *xmltree.Element {
 	t.Helper()
 	select {
@@ -182,10 +191,7 @@ func TestXMPPDoor(t *testing.T) {
 		{"error", `<message from='juliet@example.com/b' to='romeo@example.net' type='error' id='x'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := xmltree.ParseIn([]byte(tt.stanza), xep.NS, xmltree.Documents)
-			if err != nil {
-				t.Fatal(err)
-			}
+			e := parseStanza(t, tt.stanza)
 			if err := w.XMPP.Send(e); err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"mellium.im/xmpp/jid"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
@@ -192,6 +193,7 @@ func (s *stage) step(ev step.Event) {
 			}
 			s.out = append(s.out, line{"romeo", lf(res.String())})
 		case step.SendXMPP:
+			s.plainAddresses(e.Stanza)
 			s.out = append(s.out, line{"juliet", string(e.Stanza.Append(nil, xep.NS))})
 			if e.Ref != "" {
 				taken = append(taken, e.Ref)
@@ -208,6 +210,16 @@ func (s *stage) step(ev step.Event) {
 	}
 	for _, ref := range taken {
 		s.step(step.Taken{Of: ref, How: federation.Written})
+	}
+}
+
+// plainAddresses: no URI scheme ever stands in an address of XMPP (RFC 6121,
+// section 9).
+func (s *stage) plainAddresses(e *xmltree.Element) {
+	for _, name := range []string{"from", "to"} {
+		if j, err := jid.Parse(e.Get(name)); err != nil || strings.Contains(j.Localpart(), ":") || strings.Contains(j.Domainpart(), ":") {
+			s.t.Errorf("%s is %q", name, e.Get(name))
+		}
 	}
 }
 
