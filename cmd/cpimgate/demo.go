@@ -29,9 +29,11 @@ type demoCommand struct {
 
 func (d demoCommand) Run(ctx context.Context) error { return d.play(ctx, os.Stdout) }
 
-// play makes a world, has its people write to each other, and shows what has
+func (d demoCommand) play(ctx context.Context, out io.Writer) error { return d.perform(ctx, out, acts) }
+
+// perform makes a world, has its people write to each other, and shows what has
 // crossed. It is an error if anything is not as it should be.
-func (d demoCommand) play(ctx context.Context, out io.Writer) error {
+func (d demoCommand) perform(ctx context.Context, out io.Writer, acts []act) error {
 	l := newLadder(out, d.Verbose)
 	o := gatewaytest.Options{
 		SIP: sipDomain, XMPP: xmppDomain, SIPUsers: []string{"romeo"}, XMPPUsers: []string{"juliet"},
