@@ -14,9 +14,9 @@ import (
 // (RFC 2606), and resolvers do not answer for it by themselves.
 const apex = "example."
 
-// soa is there from the start; its minimum makes absence forgotten at once (RFC
+// soa is there from the start; absence is forgotten as soon as presence is (RFC
 // 2308).
-const soa = "$TTL 1\nexample. SOA ns.example. hostmaster.example. 1 3600 600 86400 0\n"
+const soa = "$TTL 1\nexample. SOA ns.example. hostmaster.example. 1 3600 600 86400 1\n"
 
 // A zone answers for [apex] over UDP and TCP on one address.
 type zone struct {

@@ -32,7 +32,7 @@ func TestZone(t *testing.T) {
 		{"A.SIP.example.", dns.TypeA, dns.RcodeSuccess, 1},
 		{"a.sip.example.", dns.TypeAAAA, dns.RcodeSuccess, 0},
 		{"_sip._udp.sip.example.", dns.TypeSRV, dns.RcodeSuccess, 1},
-		{"_udp.sip.example.", dns.TypeSRV, dns.RcodeSuccess, 0}, // an empty non-terminal (RFC 8020, section 2)
+		{"_udp.sip.example.", dns.TypeSRV, dns.RcodeSuccess, 0}, // there are names below it (RFC 8020)
 		{"alias.example.", dns.TypeA, dns.RcodeSuccess, 1},
 		{"b.sip.example.", dns.TypeA, dns.RcodeNameError, 0},
 		{"example.com.", dns.TypeA, dns.RcodeRefused, 0},
