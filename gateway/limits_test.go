@@ -3,12 +3,14 @@ package gateway_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/emiago/sipgo/sip"
 
 	"cpimgate/cpim/sipx"
 	"cpimgate/cpim/xep"
+	"cpimgate/federation"
 	"cpimgate/gateway/gatewaytest"
 )
 
@@ -61,6 +63,34 @@ func TestSameErrors(t *testing.T) {
 		if h != heard[0] {
 			t.Errorf("heard\n%s\nand\n%s", heard[0], h)
 		}
+	}
+}
+
+// TestSize: a request of 1300 bytes as it is written goes out, one of 1301 comes
+// back to its sender (RFC 7572, section 6; RFC 3428, section 8).
+func TestSize(t *testing.T) {
+	var size atomic.Int64
+	w := world(t, gatewaytest.Options{Trace: func(r federation.Record) {
+		if r.Wire == federation.SIP && r.Out && strings.HasPrefix(string(r.Text), "MESSAGE ") {
+			size.Store(int64(len(r.Text)))
+		}
+	}})
+	write := func(n int) {
+		t.Helper()
+		if err := w.XMPP.Write("juliet", "romeo@example.net", "j1", strings.Repeat("x", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(500)
+	<-w.SIP.Requests
+	body := 500 + 1300 - int(size.Load())
+	write(body) // the length of the length is the same: three digits
+	if <-w.SIP.Requests; size.Load() != 1300 {
+		t.Errorf("a body of %d bytes makes %d, want 1300", body, size.Load())
+	}
+	write(body + 1)
+	if e := receive(t, w.XMPP.Stanzas); xep.ErrorOf(e).Condition != "policy-violation" || xep.ErrorOf(e).Type != "modify" {
+		t.Errorf("juliet hears %s", e)
 	}
 }
 

@@ -2,13 +2,13 @@ package gateway
 
 import (
 	"sync"
-	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"cpimgate/federation"
 	"cpimgate/federation/trunk"
 	"cpimgate/gateway/step"
+	"cpimgate/mapping"
 )
 
 // do does one effect of a machine. It runs on the machine's shard.
@@ -28,9 +28,11 @@ func (g *Gateway) do(key step.Key, e step.Effect) {
 }
 
 func (g *Gateway) sendSIP(key step.Key, e step.SendSIP) {
-	g.trunk.Send(e.Request, e.Domain, func(res *sip.Response, err error) {
+	limit := *g.settings.Peer(e.Domain).PagerSize
+	o := trunk.Sending{By: e.By, Check: func(req *sip.Request) error { return mapping.CheckSize(req, limit) }}
+	g.trunk.Send(e.Request, e.Domain, o, func(res *sip.Response, err error) {
 		g.shards.Report(key, step.Response{Of: e.Ref, SIP: res, Err: err})
-	}, time.Until(e.By))
+	})
 }
 
 func (g *Gateway) sendXMPP(key step.Key, e step.SendXMPP) {

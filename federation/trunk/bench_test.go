@@ -26,7 +26,7 @@ func BenchmarkExchange(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			done := make(chan result, 1)
-			from.Send(message("sip:r@a.example", "sip:j@b.example", "hello"), "b.example", func(res *sip.Response, err error) { done <- result{res, err} })
+			from.Send(message("sip:r@a.example", "sip:j@b.example", "hello"), "b.example", Sending{}, func(res *sip.Response, err error) { done <- result{res, err} })
 			if r := <-done; r.status() != 200 {
 				b.Error(r.res, r.err)
 			}

@@ -20,18 +20,22 @@ import (
 // 18.1.1).
 const maxDatagram = 1300
 
+// A Sending says what a request may cost.
+type Sending struct {
+	By    time.Time                // when the answer is no longer waited for; zero is Config.Timeout from now
+	Check func(*sip.Request) error // looks at the request as it is written; its error ends the sending; may be nil
+}
+
 // Send sends a request to a domain and calls done once, on another goroutine,
 // with the final response or a fault: NoRoute, Timeout, Forbidden where TLS or
 // a certificate is refused, Busy over the limit of the domain's queue. It does
 // not block. The request is not to be changed afterwards.
 //
 // What is missing is added: Via, Max-Forwards, CSeq, Call-ID and a From tag.
-// The Request-URI's port and transport count if its host is the domain. All
-// targets have Config.Timeout together, or timeout where that is given.
-func (t *Trunk) Send(req *sip.Request, domain string, done func(*sip.Response, error), timeout ...time.Duration) {
-	limit := t.cfg.Timeout
-	if len(timeout) > 0 {
-		limit = timeout[0]
+// The Request-URI's port and transport count if its host is the domain.
+func (t *Trunk) Send(req *sip.Request, domain string, o Sending, done func(*sip.Response, error)) {
+	if o.By.IsZero() {
+		o.By = time.Now().Add(t.cfg.Timeout)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -40,7 +44,7 @@ func (t *Trunk) Send(req *sip.Request, domain string, done func(*sip.Response, e
 		err = derr
 	} else if t.queued[name] >= t.cfg.Limits.Queue {
 		err = fault.E(fault.Busy, "too many requests to this domain")
-	} else if t.spawn(func() { t.exchange(req, name, limit, done) }) {
+	} else if t.spawn(func() { t.exchange(req, name, o, done) }) {
 		t.queued[name]++
 		return
 	}
@@ -48,10 +52,10 @@ func (t *Trunk) Send(req *sip.Request, domain string, done func(*sip.Response, e
 }
 
 // exchange is the life of a request that we send. Run waits for it.
-func (t *Trunk) exchange(req *sip.Request, domain string, limit time.Duration, done func(*sip.Response, error)) {
-	ctx, cancel := context.WithTimeout(t.ctx, limit)
+func (t *Trunk) exchange(req *sip.Request, domain string, o Sending, done func(*sip.Response, error)) {
+	ctx, cancel := context.WithDeadline(t.ctx, o.By)
 	defer cancel()
-	res, err := t.route(ctx, req, domain)
+	res, err := t.route(ctx, req, domain, o.Check)
 	t.mu.Lock()
 	if t.queued[domain]--; t.queued[domain] == 0 {
 		delete(t.queued, domain)
@@ -72,7 +76,7 @@ func (t *Trunk) report(done func(*sip.Response, error), res *sip.Response, err e
 
 // route tries a domain's targets in order until one gives an answer that is
 // not 503 (RFC 3263, section 4.3).
-func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string) (*sip.Response, error) {
+func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string, check func(*sip.Request) error) (*sip.Response, error) {
 	req = t.complete(req)
 	if err := sipx.CheckOutgoing(req); err != nil {
 		return nil, err
@@ -84,6 +88,11 @@ func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string) (*si
 	var busy *sip.Response
 	err = fault.E(fault.NoRoute, "no way to reach the domain")
 	for i, target := range targets {
+		if check != nil {
+			if err := check(t.stamp(req, target.Transport)); err != nil {
+				return nil, err
+			}
+		}
 		share, cancel := shareOf(ctx, len(targets)-i)
 		res, aerr := t.try(share, req, target)
 		cancel()

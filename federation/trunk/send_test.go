@@ -117,7 +117,7 @@ func TestQueue(t *testing.T) {
 		return nil
 	})})
 	first := make(chan result, 1)
-	a.Send(message("sip:r@a.example", "sip:j@b.example", "1"), "b.example", func(res *sip.Response, err error) { first <- result{res, err} })
+	a.Send(message("sip:r@a.example", "sip:j@b.example", "1"), "b.example", Sending{}, func(res *sip.Response, err error) { first <- result{res, err} })
 	release := <-held
 	if r := send(a, message("sip:r@a.example", "sip:j@b.example", "2"), "b.example"); fault.KindOf(r.err) != fault.Busy || r.err == nil {
 		t.Error(r.res, r.err)

@@ -191,7 +191,7 @@ func TestRetransmit(t *testing.T) {
 	bubble(t, Config{Locate: to}, func(t *testing.T, tr *Trunk, _ *memory, p *memPacket) {
 		ch := make(chan result, 1)
 		begin := time.Now()
-		tr.Send(message("sip:r@a.example", "sip:j@b.example", "x"), "b.example", func(res *sip.Response, err error) { ch <- result{res, err} })
+		tr.Send(message("sip:r@a.example", "sip:j@b.example", "x"), "b.example", Sending{}, func(res *sip.Response, err error) { ch <- result{res, err} })
 		var at []time.Duration
 		var text string
 		for range 4 {
@@ -232,7 +232,7 @@ func TestFailover(t *testing.T) {
 	bubble(t, Config{Locate: to}, func(t *testing.T, tr *Trunk, _ *memory, p *memPacket) {
 		ch := make(chan result, 1)
 		begin := time.Now()
-		tr.Send(message("sip:r@a.example", "sip:j@b.example", "x"), "b.example", func(res *sip.Response, err error) { ch <- result{res, err} })
+		tr.Send(message("sip:r@a.example", "sip:j@b.example", "x"), "b.example", Sending{}, func(res *sip.Response, err error) { ch <- result{res, err} })
 		branches := make(map[string]string) // by target
 		for d := range p.out {
 			msg, err := sip.ParseMessage(d.b)

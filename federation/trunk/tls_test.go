@@ -224,7 +224,7 @@ func TestDialledSpeaks(t *testing.T) {
 			return tx.Answer(Reply(req, 200, "OK"))
 		})})
 	got := make(chan result, 1)
-	a.Send(message("sip:r@a.example", "sip:j@b.example", "x"), "b.example", func(res *sip.Response, err error) { got <- result{res, err} })
+	a.Send(message("sip:r@a.example", "sip:j@b.example", "x"), "b.example", Sending{}, func(res *sip.Response, err error) { got <- result{res, err} })
 	c, err := bl.Accept()
 	if err != nil {
 		t.Fatal(err)

@@ -159,7 +159,11 @@ type result struct {
 // send waits for what Send reports.
 func send(t *Trunk, req *sip.Request, domain string, timeout ...time.Duration) result {
 	ch := make(chan result, 1)
-	t.Send(req, domain, func(res *sip.Response, err error) { ch <- result{res, err} }, timeout...)
+	var o Sending
+	if len(timeout) > 0 {
+		o.By = time.Now().Add(timeout[0])
+	}
+	t.Send(req, domain, o, func(res *sip.Response, err error) { ch <- result{res, err} })
 	return <-ch
 }
 

@@ -181,7 +181,7 @@ func (d *SIPDomain) Send(req *sip.Request) (*sip.Response, error) {
 		err error
 	}
 	c := make(chan answer, 1)
-	d.trunk.Send(req, d.border, func(res *sip.Response, err error) { c <- answer{res, err} }, 30*time.Second)
+	d.trunk.Send(req, d.border, trunk.Sending{By: time.Now().Add(30 * time.Second)}, func(res *sip.Response, err error) { c <- answer{res, err} })
 	a := <-c
 	return a.res, a.err
 }

@@ -99,9 +99,9 @@ func expires(req *sip.Request, c *sip.ContactHeader) time.Duration {
 	return min(d, maxExpires)
 }
 
-// place is where a client is reached: at the address that it has come from,
-// and nowhere else in the world, by the transport of its contact. On UDP the
-// port is the one that it sends from (RFC 3581, section 4), else its contact's.
+// place is where a client is reached, which is on this machine: over UDP where
+// it sends from (RFC 3581, section 4), over TCP where its contact says that it
+// listens.
 func (r *registrar) place(contact sip.Uri, peer federation.Peer) federation.Target {
 	r.next++
 	t := federation.Target{Domain: fmt.Sprintf("c%d.clients.%s", r.next, r.domain), Host: contact.Host, Addr: peer.Addr, Transport: federation.UDP}
@@ -111,11 +111,14 @@ func (r *registrar) place(contact sip.Uri, peer federation.Peer) federation.Targ
 	if t.Transport == federation.UDP && peer.Via == federation.UDP {
 		return t
 	}
-	port := contact.Port
+	ip, port := peer.Addr.Addr(), contact.Port
+	if named, err := netip.ParseAddr(contact.Host); err == nil && ours(named) {
+		ip = named
+	}
 	if port == 0 {
 		port = 5060
 	}
-	t.Addr = netip.AddrPortFrom(peer.Addr.Addr(), uint16(port))
+	t.Addr = netip.AddrPortFrom(ip, uint16(port))
 	return t
 }
 
@@ -184,4 +187,10 @@ func here(domain string) ([]federation.Target, error) {
 		}
 	}
 	return list, nil
+}
+
+// ours reports whether an address is of this machine.
+func ours(ip netip.Addr) bool {
+	list, _ := here("") // nothing, if we cannot know
+	return ip.IsLoopback() || slices.ContainsFunc(list, func(t federation.Target) bool { return t.Addr.Addr() == ip })
 }

@@ -120,11 +120,12 @@ func TestPlace(t *testing.T) {
 		peer    federation.Peer
 		want    string
 	}{
-		{"sip:c@192.0.2.1:4001", client, "127.0.0.1:4000 udp"},
-		{"sip:c@192.0.2.1:4001;transport=tcp", client, "127.0.0.1:4001 tcp"},
-		{"sip:c@192.0.2.1:4001;transport=TCP", tcp, "127.0.0.1:4001 tcp"},
-		{"sip:c@192.0.2.1;transport=tcp", tcp, "127.0.0.1:5060 tcp"},
-		{"sip:c@192.0.2.1", tcp, "127.0.0.1:5060 udp"},
+		{"sip:c@203.0.113.1:4001", client, "127.0.0.1:4000 udp"},
+		{"sip:c@203.0.113.1:4001;transport=tcp", client, "127.0.0.1:4001 tcp"},
+		{"sip:c@203.0.113.1:4001;transport=TCP", tcp, "127.0.0.1:4001 tcp"},
+		{"sip:c@127.0.0.9:4001;transport=tcp", tcp, "127.0.0.9:4001 tcp"},
+		{"sip:c@203.0.113.1;transport=tcp", tcp, "127.0.0.1:5060 tcp"},
+		{"sip:c@203.0.113.1", tcp, "127.0.0.1:5060 udp"},
 	}
 	r := &registrar{domain: "example.net"}
 	for _, tt := range tests {

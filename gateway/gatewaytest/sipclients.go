@@ -80,9 +80,9 @@ func (d *SIPDomain) serveClients(req *sip.Request, peer federation.Peer, tx trun
 func (d *SIPDomain) forward(req *sip.Request, tx trunk.Tx, places []binding, limit time.Duration) {
 	var mu sync.Mutex
 	var best *sip.Response
-	left := len(places)
+	left, by := len(places), time.Now().Add(limit)
 	for _, b := range places {
-		d.trunk.Send(onward(req, b.contact), b.place.Domain, func(res *sip.Response, err error) {
+		d.trunk.Send(onward(req, b.contact), b.place.Domain, trunk.Sending{By: by}, func(res *sip.Response, err error) {
 			if err != nil {
 				res = trunk.Reply(req, statusOf(err), fault.TextOf(err))
 			}
@@ -95,7 +95,7 @@ func (d *SIPDomain) forward(req *sip.Request, tx trunk.Tx, places []binding, lim
 			if left--; first && (best.IsSuccess() || left == 0) {
 				_ = tx.Answer(trunk.Reply(req, best.StatusCode, best.Reason, carried(best)...)) // the client may have gone
 			}
-		}, limit)
+		})
 	}
 }
 

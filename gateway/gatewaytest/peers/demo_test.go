@@ -23,7 +23,7 @@ func TestDemoStay(t *testing.T) {
 
 			romeo, toRomeo := n.copied(phone)
 			romeo.AwaitLine(0, "romeo@montague.example", "200 OK", "[1 binding]")
-			juliet, _ := n.copied(ear + " --debug")
+			juliet, _ := n.copied(debugged(ear))
 			juliet.AwaitLine(0, "<presence ", "from='juliet@capulet.example/")
 
 			io.WriteString(toRomeo, "/message Art thou there? Ça va?\n")
@@ -32,7 +32,7 @@ func TestDemoStay(t *testing.T) {
 			io.WriteString(toJuliet, "Ay — 愛してる\n")
 			(&Baresip{Process: romeo}).AwaitMessage(0, "Ay — 愛してる")
 
-			nobody, toNobody := n.copied(strings.Replace(mouth, "romeo@", "nobody@", 1) + " --debug")
+			nobody, toNobody := n.copied(debugged(strings.Replace(mouth, "romeo@", "nobody@", 1)))
 			io.WriteString(toNobody, "is anybody there?\n")
 			if e := (&Sendxmpp{Process: nobody}).AwaitError(0, "nobody@montague.example"); e.Condition() != "item-not-found" {
 				t.Errorf("juliet got %v", e)
@@ -43,6 +43,11 @@ func TestDemoStay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// debugged has go-sendxmpp show the stanzas that it receives.
+func debugged(line string) string {
+	return strings.Replace(line, "go-sendxmpp", "go-sendxmpp --debug", 1)
 }
 
 // copied runs a line that somebody has copied from a screen, and returns what
