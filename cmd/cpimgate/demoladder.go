@@ -149,7 +149,11 @@ func read(r federation.Record) rung {
 		kind, g.id, g.label, err = readXMPP(r.Text)
 	}
 	if err != nil {
-		kind, g.label = "unreadable", []string{firstLine(r.Text)}
+		line, _, _ := strings.Cut(string(r.Text), "\n")
+		kind, g.label = "unreadable", []string{line}
+	}
+	for i, part := range g.label {
+		g.label[i] = oneLine(part)
 	}
 	g.shape = string(r.Wire) + way + kind
 	return g
@@ -169,7 +173,7 @@ func readSIP(text []byte) (kind string, label []string, err error) {
 		label = append(label, "from "+from.Address.String())
 	}
 	if media, _, ok := sipx.MediaType(req); ok && media == "text/plain" {
-		label = append(label, "“"+string(req.Body())+"”")
+		label = append(label, quoted(string(req.Body())))
 	}
 	return string(req.Method), label, nil
 }
@@ -189,25 +193,30 @@ func readXMPP(text []byte) (kind, id string, label []string, err error) {
 		x := xep.ErrorOf(e)
 		label = append([]string{what + ": " + x.Condition}, parties...)
 		if x.Text != "" {
-			label = append(label, "“"+x.Text+"”")
+			label = append(label, quoted(x.Text))
 		}
 		return "error", id, label, nil
 	}
 	label = append([]string{what}, parties...)
 	if body := e.Child(xep.NS, "body"); body != nil {
-		label = append(label, "“"+body.Text()+"”")
+		label = append(label, quoted(body.Text()))
 	}
 	return kind, id, label, nil
 }
 
-func firstLine(b []byte) string {
-	line, _, _ := strings.Cut(string(b), "\n")
+func quoted(s string) string { return "“" + strings.TrimSpace(s) + "”" }
+
+// oneLine takes out what a terminal could take for an order.
+func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		switch {
+		case r == '\n', r == '\t':
+			return ' '
+		case unicode.IsControl(r):
 			return -1
 		}
 		return r
-	}, line)
+	}, s)
 }
 
 // security names how the bytes are kept from others. The domains of the demo
@@ -248,7 +257,7 @@ func (l *ladder) say(words string) {
 func (l *ladder) print(rungs []rung) {
 	for _, r := range rungs {
 		if r.note != "" {
-			for _, s := range fold(r.note, 2*lane-4) {
+			for _, s := range fold(oneLine(r.note), 2*lane-4) {
 				l.line("   · " + s)
 			}
 			continue
@@ -275,7 +284,7 @@ func (l *ladder) rung(r rung) {
 		return
 	}
 	for s := range strings.SplitSeq(strings.TrimRight(string(r.Text), "\r\n"), "\n") {
-		for _, s := range fold(strings.TrimRight(s, "\r"), 2*lane-4) {
+		for _, s := range fold(oneLine(s), 2*lane-4) {
 			l.line("     " + s)
 		}
 	}
