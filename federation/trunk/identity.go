@@ -24,7 +24,7 @@ import (
 func (t *Trunk) identity(a *arrival) (federation.Peer, error) {
 	peer := federation.Peer{Addr: a.addr(), Via: a.via()}
 	if s := a.stream; s != nil && len(s.names) > 0 {
-		peer.Domains, peer.Proof = t.withHomes(s.names), federation.Certificate
+		peer.Domains, peer.Proof = s.names, federation.Certificate
 	}
 	domain := hostName(a.req.From().Address.Host)
 	if domain == "" || peer.SpeaksFor(domain) {
@@ -62,20 +62,6 @@ func (t *Trunk) forbid(why string, err error) error {
 		Fields: []sip.Header{sipx.Warning(399, t.cfg.Name, why)},
 		Err:    fault.Wrap(fault.Forbidden, err, "Not authorised for this domain"),
 	}
-}
-
-// withHomes adds the home domains whose server is one of the names.
-func (t *Trunk) withHomes(names []string) []string {
-	all := slices.Clone(names)
-	for _, home := range t.cfg.Book.Homes() {
-		if home.Users != federation.SIP || home.Server == "" || slices.Contains(all, home.Domain) {
-			continue
-		}
-		if q, err := locate.ParseSIP(home.Server); err == nil && slices.Contains(names, hostName(q.Host)) {
-			all = append(all, home.Domain)
-		}
-	}
-	return all
 }
 
 // livesAt reports whether a domain's SIP targets include the address. The
