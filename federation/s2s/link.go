@@ -20,6 +20,7 @@ import (
 // of use have it in common. Its owner reads; anybody may write.
 type link struct {
 	lim  federation.Limits
+	raw  net.Conn // TCP
 	nc   net.Conn // TCP, or TLS over it
 	addr netip.AddrPort
 	via  federation.Transport
@@ -28,14 +29,16 @@ type link struct {
 	xml  *xmltree.Reader
 	lang string // the default of the peer's stanzas (RFC 6120, section 4.7.4)
 
-	mu    sync.Mutex // writes, and the fields below
+	writing chan struct{} // whoever has put the one token there may write
+
+	mu    sync.Mutex // nc and tls, and the fields below
 	begun bool       // our header was written, on this layer
-	ended bool       // our end tag was written
+	ended bool       // our end tag was written, or is about to be
 	last  time.Time  // when all must be over; zero: open
 }
 
 func newLink(nc net.Conn, via federation.Transport, lim federation.Limits) *link {
-	l := &link{lim: lim, nc: nc, via: via, in: bufio.NewReader(nc)}
+	l := &link{lim: lim, raw: nc, nc: nc, via: via, in: bufio.NewReader(nc), writing: make(chan struct{}, 1)}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		l.addr = a.AddrPort()
 	}
@@ -102,13 +105,17 @@ func (l *link) begin(b []byte) error {
 // write writes whole elements. Nothing may follow our end tag (RFC 6120,
 // section 4.4).
 func (l *link) write(b []byte) (int, error) {
+	l.writing <- struct{}{}
+	defer func() { <-l.writing }()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.ended {
+		l.mu.Unlock()
 		return 0, net.ErrClosed
 	}
-	l.nc.SetWriteDeadline(l.before(time.Now().Add(l.lim.Write)))
-	return l.nc.Write(b)
+	nc := l.nc
+	nc.SetWriteDeadline(l.before(time.Now().Add(l.lim.Write)))
+	l.mu.Unlock()
+	return nc.Write(b)
 }
 
 // before returns t, or the end of the link if that is earlier. l.mu is held.
@@ -122,12 +129,9 @@ func (l *link) before(t time.Time) time.Time {
 // hurry ends the link, whatever happens, a moment from now.
 func (l *link) hurry() {
 	l.mu.Lock()
-	nc := l.nc
-	l.mu.Unlock()
-	nc.SetWriteDeadline(time.Now().Add(moment)) // of a write that holds the lock
-	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = time.Now().Add(moment)
+	l.nc.SetWriteDeadline(l.last)
 	if l.ended {
 		l.nc.SetReadDeadline(l.last)
 	}
@@ -149,6 +153,9 @@ func (l *link) stop() {
 	l.nc.SetReadDeadline(time.Now())
 }
 
+// drop ends a connection that does not take what we write.
+func (l *link) drop() { l.raw.Close() }
+
 // finish writes our end tag. What the peer still sends is read for closeTime,
 // until its own (RFC 6120, section 4.4).
 func (l *link) finish() { l.end([]byte(endTag)) }
@@ -158,20 +165,25 @@ const (
 	moment    = time.Second     // and when we are about to go
 )
 
+// end writes the last bytes of the stream, once.
 func (l *link) end(last []byte) {
+	l.writing <- struct{}{}
+	defer func() { <-l.writing }()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended {
-		return
+	nc, done := l.nc, l.ended || !l.begun
+	if !l.ended && !l.begun {
+		nc.SetReadDeadline(time.Now()) // there is no stream that could be ended
 	}
 	l.ended = true
-	if !l.begun {
-		l.nc.SetReadDeadline(time.Now())
+	nc.SetWriteDeadline(l.before(time.Now().Add(closeTime)))
+	l.mu.Unlock()
+	if done {
 		return
 	}
-	l.nc.SetWriteDeadline(l.before(time.Now().Add(closeTime)))
-	l.nc.Write(last)
-	l.nc.SetReadDeadline(l.before(time.Now().Add(closeTime)))
+	nc.Write(last)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	nc.SetReadDeadline(l.before(time.Now().Add(closeTime)))
 }
 
 // shut ends the stream for the reason that reading it has ended, and closes the

@@ -99,11 +99,12 @@ func (p *pair) riding() bool { return time.Since(p.lastUp) < rideTime }
 func (p *pair) run(ctx context.Context) {
 	for p.rest(ctx) {
 		out, err := p.connect(ctx)
-		if err != nil {
+		switch {
+		case err == nil:
+			p.serve(ctx, out)
+		case ctx.Err() == nil:
 			p.failed(err)
-			continue
 		}
-		p.serve(ctx, out)
 	}
 	for _, it := range p.take(func(item) bool { return true }) {
 		it.done(federation.GivenUp, errShut)
@@ -355,6 +356,7 @@ func (p *pair) flush(out *outbound, batch []item) bool {
 	p.queue = append(batch, p.queue...)
 	p.mu.Unlock()
 	out.fail(err)
+	out.drop()
 	return false
 }
 
