@@ -109,7 +109,7 @@ func TestSIPDoor(t *testing.T) {
 		{"no image", "", "sip:%F0%9F%98%80@example.com", "", 404, "", ""},
 		{"ambiguous", "", "sip:a%EF%BC%A0b@example.com", "", 404, "", ""},
 		{"sender without image", "sip:%F0%9F%98%80@example.net", "", "", 400, "", ""},
-		{"home to home", "", "sip:mercutio@example.net", "", 404, "this domain does not use XMPP", ""},
+		{"home to home", "", "sip:mercutio@example.net", "", 404, "Not Found", ""},
 		{"literal", "", "sip:juliet@192.0.2.1", "", 200, "OK", "romeo@example.net"}, // our own address: To decides (ADDR-29)
 		{"device", "", "sip:juliet@example.com;gr=balcony", "", 200, "OK", "romeo@example.net"},
 	} {

@@ -58,6 +58,7 @@ type Gateway struct {
 	trust    *trust.Store
 	admin    *admin.Server
 	open     *listeners
+	routes   routes
 	pending  pending
 	serving  atomic.Bool
 	ready    chan struct{} // closed by Run
@@ -116,6 +117,7 @@ func (g *Gateway) wires(cfg Config) {
 		Queue: s.Limits.Queue, Idle: s.Limits.Idle,
 	}
 	find := locate.New(locate.Config{Resolver: cfg.Resolver, Book: s, Log: cfg.Log})
+	g.routes = routes{speaks: find.Speaks, limit: s.Limits.Queue, waiting: map[string][]answer{}}
 	g.trunk = trunk.New(trunk.Config{
 		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: s, Locate: find, Trust: g.trust,
 		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls,
@@ -130,6 +132,9 @@ func (g *Gateway) wires(cfg Config) {
 // machine makes the conversation of two users, with the manners that the
 // operator wants for their domains.
 func (g *Gateway) machine(key step.Key) step.Machine {
+	if key.Kind == talk.KindBorder {
+		return &talk.Border{}
+	}
 	onSIP, onXMPP, _ := strings.Cut(key.Name, " ")
 	from, to := g.peerOf(onSIP), g.peerOf(onXMPP)
 	return &talk.Talk{Manners: talk.Manners{
@@ -160,6 +165,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer stopSIP()
 	var run errgroup.Group
 	run.Go(func() error { return g.shards.Run(later) })
+	run.Go(func() error { return g.routes.Run(later) })
 	run.Go(func() error {
 		defer stopSIP()
 		return g.s2s.Run(later)

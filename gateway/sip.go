@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"mellium.im/xmpp/jid"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
@@ -22,72 +23,111 @@ import (
 type sipDoor struct{ *Gateway }
 
 // ServeSIP takes one request that the trunk has checked. An error is the
-// answer; the one for which the machine is responsible comes later.
+// answer; the one for which a machine is responsible comes later.
 func (g sipDoor) ServeSIP(ctx context.Context, req *sip.Request, peer federation.Peer, tx trunk.Tx) error {
-	err := g.message(req, peer, tx) // the trunk lets no other method in
+	c := &call{req: req, peer: peer, tx: tx}
+	err := g.message(ctx, c) // the trunk lets no other method in
 	if err == nil {
 		return nil
 	}
-	g.refused(ctx, federation.SIP, peer.String(), req.From().Address.Addr(), req.Recipient.Addr(), err)
-	return tx.Answer(g.refusal(req, err))
+	return g.refuseCall(ctx, c, err)
+}
+
+// A call is a request on its way to its conversation.
+type call struct {
+	req            *sip.Request
+	peer           federation.Peer
+	tx             trunk.Tx
+	from, to       sip.Uri
+	sender, domain string // the domains of both
 }
 
 // message hands a pager-mode MESSAGE to the conversation of its two parties.
 // The answer is the conversation's to give: it knows when the far side has
 // taken the words (RFC 7572, section 5).
-func (g sipDoor) message(req *sip.Request, peer federation.Peer, tx trunk.Tx) error {
-	from, to, err := g.sipParties(req, peer) // who writes to whom, and may this peer say so?
-	if err != nil {
+func (g sipDoor) message(ctx context.Context, c *call) error {
+	if err := g.parties(c); err != nil { // who writes to whom, and may this peer say so?
 		return err
 	}
-	if err := g.policy.Admit(time.Now(), from.URI.Host, from.JID.Bare().String()); err != nil {
+	if err := g.policy.Admit(time.Now(), c.sender, c.from.User+"@"+c.sender); err != nil {
 		return err
 	}
-	name := g.pending.add(tx, req)
-	err = g.shards.Post(talk.Key(from.JID, to.JID), step.Request{Tx: name, Peer: from.URI.Host, From: from, To: to, SIP: req})
+	if home, served := g.book.Home(c.domain); served {
+		return g.pass(c, home.Users)
+	}
+	return g.routes.ask(c.domain, func(w federation.Wire, err error) {
+		if err == nil {
+			err = g.pass(c, w)
+		}
+		if err != nil {
+			_ = g.refuseCall(ctx, c, err) // the sender has gone
+		}
+	})
+}
+
+func (g sipDoor) refuseCall(ctx context.Context, c *call, err error) error {
+	g.refused(ctx, federation.SIP, c.peer.String(), c.req.From().Address.Addr(), c.req.Recipient.Addr(), err)
+	return c.tx.Answer(g.refusal(c.req, err))
+}
+
+// parties names the two users of a request, and checks that the peer may speak
+// for the first and that one of them is ours (RES-20, RES-23).
+func (g sipDoor) parties(c *call) (err error) {
+	if err := g.noSIPS(c.req, c.peer); err != nil {
+		return err
+	}
+	if c.from, err = g.sender(c.req, c.peer); err != nil {
+		return err
+	}
+	c.to = g.recipient(c.req)
+	if c.to.User == "" {
+		return fault.E(fault.NotFound, "this address is no user's") // MSG-72
+	}
+	if c.sender, err = federation.Domain(c.from.Host); err != nil {
+		return err
+	}
+	if c.domain, err = federation.Domain(c.to.Host); err != nil {
+		return fault.Wrap(fault.NotFound, err, "no domain can be proved to be this address")
+	}
+	_, ours := g.book.Home(c.sender)
+	if _, theirs := g.book.Home(c.domain); !ours && !theirs {
+		return fault.E(fault.Forbidden, "this gateway serves neither of these domains")
+	}
+	return nil
+}
+
+// pass hands a request to the conversation of two SIP users, or of one on SIP
+// and one on XMPP, whose names it then maps (RFC 7247, section 6).
+func (g sipDoor) pass(c *call, to federation.Wire) error {
+	ev := step.Request{Peer: c.sender, From: step.Party{URI: c.from}, To: step.Party{URI: c.to}, SIP: c.req}
+	key := talk.BorderKey(c.from, c.to)
+	if to == federation.XMPP {
+		var err error
+		if ev.To.JID, err = mapping.ToJID(c.to); err != nil {
+			return err
+		}
+		if ev.From.JID, err = g.known(c); err != nil {
+			return mapping.OfSender(err)
+		}
+		key = talk.Key(ev.From.JID, ev.To.JID)
+	}
+	ev.Tx = g.pending.add(c.tx, c.req)
+	err := g.shards.Post(key, ev)
 	if err != nil {
-		g.pending.take(name)
+		g.pending.take(ev.Tx)
 	}
 	return err
 }
 
-// sipParties names the two users of a request as both worlds write them, and
-// checks that the peer may speak for the first and the second may be written to
-// (RFC 7247, section 6; RES-20, RES-23).
-func (g sipDoor) sipParties(req *sip.Request, peer federation.Peer) (from, to step.Party, err error) {
-	if err := g.noSIPS(req, peer); err != nil {
-		return from, to, err
+// known returns the address under which the sender is known to XMPP: his own
+// where we are the XMPP server of his domain, else one at the gateway name of
+// the home that he writes to (D-74).
+func (g sipDoor) known(c *call) (jid.JID, error) {
+	if g.book.Stands(federation.XMPP, c.sender) {
+		return mapping.ToJID(c.from)
 	}
-	if from.URI, err = g.sender(req, peer); err != nil {
-		return from, to, err
-	}
-	to.URI = g.recipient(req)
-	if to.URI.User == "" {
-		return from, to, fault.E(fault.NotFound, "this address is no user's") // MSG-72
-	}
-	if to.JID, err = mapping.ToJID(to.URI); err != nil {
-		return from, to, err
-	}
-	sender, err := federation.Domain(from.URI.Host)
-	if err != nil {
-		return from, to, err
-	}
-	domain, err := federation.Domain(to.URI.Host)
-	if err != nil {
-		return from, to, fault.Wrap(fault.NotFound, err, "no domain can be proved to be this address")
-	}
-	home, served := g.book.Home(domain)
-	switch {
-	case served && home.Users == federation.SIP:
-		return from, to, fault.E(fault.NotFound, "this domain does not use XMPP")
-	case g.book.Stands(federation.XMPP, sender): // its people are known to XMPP by their own names
-		from.JID, err = mapping.ToJID(from.URI)
-	case served:
-		from.JID, err = mapping.GatewayJID(from.URI, home.Gateway) // D-74
-	default:
-		return from, to, fault.E(fault.Forbidden, "this gateway serves neither of these domains")
-	}
-	return from, to, mapping.OfSender(err)
+	home, _ := g.book.Home(c.domain) // one of the two is a home
+	return mapping.GatewayJID(c.from, home.Gateway)
 }
 
 // sender returns who has sent a request (ADDR-30): P-Asserted-Identity from a

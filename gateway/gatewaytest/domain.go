@@ -129,6 +129,9 @@ func (d *SIPDomain) Zone() string {
 	return fmt.Sprintf("_sips._tcp.%s. SRV 0 0 %d %[1]s.\n%[1]s. A 127.0.0.1\n", d.Domain, d.port)
 }
 
+// Ready is closed when Run has begun: before that nothing can be sent.
+func (d *SIPDomain) Ready() <-chan struct{} { return d.trunk.Ready() }
+
 // Run serves until ctx is done.
 func (d *SIPDomain) Run(ctx context.Context) error { return d.trunk.Run(ctx) }
 

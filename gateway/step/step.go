@@ -168,6 +168,9 @@ type Way string
 const (
 	ToXMPP Way = "sip-xmpp"
 	ToSIP  Way = "xmpp-sip"
+
+	// SIPToSIP crosses a border between two SIP domains.
+	SIPToSIP Way = "sip-sip"
 )
 
 // An Outcome is how a message ended.

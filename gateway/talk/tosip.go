@@ -1,6 +1,7 @@
 package talk
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -246,7 +247,7 @@ func (s *said) notAccepted(o *Outgoing, res *sip.Response) {
 		return
 	}
 	s.do(step.SendXMPP{Stanza: xep.ErrorStanza(o.Stanza.Header(), mapping.ErrorToXMPP(res, false))})
-	s.end(*o, step.Refused, res.Short())
+	s.end(*o, step.Refused, fmt.Sprint(res.StatusCode, " ", res.Reason))
 }
 
 // again puts o in front of all that waits.

@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/federation"
+	"cpimgate/federation/locate"
+)
+
+// routes finds out which protocol a foreign domain speaks, for those who speak
+// SIP: the same protocol wins over conversion (RFC 7247, section 5). Who asks
+// for one domain is answered in the order of asking, so that what one user says
+// to another stays in order while the DNS is slow.
+type routes struct {
+	speaks func(ctx context.Context, domain string) (locate.Speech, error)
+	limit  int // of those who wait for one domain
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run; nil before and after
+	waiting map[string][]answer
+	work    sync.WaitGroup // one goroutine for each domain in waiting; Run waits for it
+}
+
+// An answer is told the protocol, or why there is none.
+type answer func(federation.Wire, error)
+
+// maxDomains is how many domains may be asked for at a time.
+const maxDomains = 1000
+
+// Run lets ask work until ctx is done, and returns when all have been answered.
+func (r *routes) Run(ctx context.Context) error {
+	r.mu.Lock()
+	r.ctx = ctx
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	r.ctx = nil
+	r.mu.Unlock()
+	r.work.Wait()
+	return nil
+}
+
+// ask has then told how a domain is reached, on another goroutine. It does not
+// block.
+func (r *routes) ask(domain string, then answer) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	queue, busy := r.waiting[domain]
+	if r.ctx == nil || len(queue) >= r.limit || !busy && len(r.waiting) >= maxDomains {
+		return fault.E(fault.Busy, "too many messages at once")
+	}
+	r.waiting[domain] = append(queue, then)
+	if !busy {
+		ctx := r.ctx
+		r.work.Go(func() { r.find(ctx, domain) })
+	}
+	return nil
+}
+
+// find answers those who wait for a domain, until nobody does. The locator
+// remembers what it has found.
+func (r *routes) find(ctx context.Context, domain string) {
+	for {
+		r.mu.Lock()
+		queue := r.waiting[domain]
+		if len(queue) == 0 {
+			delete(r.waiting, domain)
+			r.mu.Unlock()
+			return
+		}
+		r.waiting[domain] = queue[:0:0]
+		r.mu.Unlock()
+		wire := federation.SIP
+		speech, err := r.speaks(ctx, domain)
+		if err == nil {
+			wire, _, err = speech.Choose(federation.SIP)
+		}
+		for _, then := range queue {
+			then(wire, err)
+		}
+	}
+}
