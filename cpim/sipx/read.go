@@ -24,25 +24,46 @@ var compact = map[string]string{
 // compare: long form, a capital after each hyphen, "Call-ID" and "CSeq" as RFC
 // 3261 writes them.
 func Canonical(name string) string {
-	low := strings.ToLower(name)
-	if long, ok := compact[low]; ok {
-		return long
-	}
-	switch low {
-	case "call-id":
+	switch {
+	case len(name) == 1:
+		if long, ok := compact[strings.ToLower(name)]; ok {
+			return long
+		}
+	case strings.EqualFold(name, "Call-ID"):
 		return "Call-ID"
-	case "cseq":
+	case strings.EqualFold(name, "CSeq"):
 		return "CSeq"
-	case "mime-version":
+	case strings.EqualFold(name, "MIME-Version"):
 		return "MIME-Version"
 	}
-	b := []byte(low)
+	if capitalised(name) {
+		return name
+	}
+	b := []byte(strings.ToLower(name))
 	for i := range b {
 		if (i == 0 || b[i-1] == '-') && b[i] >= 'a' && b[i] <= 'z' {
 			b[i] -= 'a' - 'A'
 		}
 	}
 	return string(b)
+}
+
+// capitalised reports whether an ASCII name has a capital at the start and
+// after each hyphen, and nowhere else: most names are sent so.
+func capitalised(name string) bool {
+	for i := range len(name) {
+		first := i == 0 || name[i-1] == '-'
+		switch c := name[i]; {
+		case c >= 0x80, first && c >= 'a' && c <= 'z', !first && c >= 'A' && c <= 'Z':
+			return false
+		}
+	}
+	return true
+}
+
+// named reports whether a field has the name want, which is canonical.
+func named(name, want string) bool {
+	return strings.EqualFold(name, want) || len(name) == 1 && compact[strings.ToLower(name)] == want
 }
 
 // Headered is a request or a response.
@@ -54,7 +75,7 @@ func Values(msg Headered, name string) []string {
 	var values []string
 	want := Canonical(name)
 	for _, h := range msg.Headers() {
-		if Canonical(h.Name()) == want {
+		if named(h.Name(), want) {
 			values = append(values, h.Value())
 		}
 	}
@@ -63,8 +84,11 @@ func Values(msg Headered, name string) []string {
 
 // Value returns the first value of a header field, "" for none.
 func Value(msg Headered, name string) string {
-	if v := Values(msg, name); len(v) > 0 {
-		return v[0]
+	want := Canonical(name)
+	for _, h := range msg.Headers() {
+		if named(h.Name(), want) {
+			return h.Value()
+		}
 	}
 	return ""
 }
@@ -95,6 +119,18 @@ func MediaType(msg Headered) (media string, params map[string]string, ok bool) {
 func Expires(msg Headered) (time.Duration, bool) {
 	n, err := strconv.ParseUint(Value(msg, "Expires"), 10, 32)
 	return time.Duration(n) * time.Second, err == nil
+}
+
+// RetryAfter returns how long a response asks us to wait, whatever its comment
+// and parameters say; false for none (RFC 3261, section 20.33).
+func RetryAfter(msg Headered) (time.Duration, bool) {
+	value := strings.Trim(Value(msg, "Retry-After"), " \t")
+	end := 0
+	for end < len(value) && isDigit(value[end]) {
+		end++
+	}
+	n, err := strconv.ParseUint(value[:end], 10, 32)
+	return time.Duration(n) * time.Second, err == nil && (end == len(value) || strings.IndexByte(" \t(;", value[end]) >= 0)
 }
 
 // Date returns the Date header field, which is in GMT or says nothing (RFC

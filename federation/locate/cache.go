@@ -12,6 +12,10 @@ import (
 	"cpimgate/cpim/fault"
 )
 
+// leastTTL is how long anything is remembered: a zone that forbids it would
+// otherwise cost a question for each message.
+const leastTTL = time.Second
+
 // How long a failure is remembered, so that a domain whose servers are down
 // costs one question in that time, not one a message (RFC 2308).
 const failureTTL = 5 * time.Second
@@ -76,7 +80,8 @@ func (c *cache) Lookup(ctx context.Context, name string, qtype uint16) (Answer, 
 func (c *cache) fetch(ctx context.Context, q question) entry {
 	answer, err := c.from.Lookup(ctx, q.name, q.qtype)
 	now := c.now()
-	e := entry{answer: answer, err: err, ended: now.Add(answer.TTL), again: now.Add(answer.TTL)}
+	ends := now.Add(max(answer.TTL, leastTTL))
+	e := entry{answer: answer, err: err, ended: ends, again: ends}
 	if err != nil {
 		if old, ok := c.known.Peek(q); ok && old.err == nil && now.Before(old.ended.Add(c.stale)) {
 			c.log.Warn("DNS fails, old answer used", "name", q.name, "ended", old.ended, "err", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -260,10 +259,11 @@ func (a *arrival) peerName() string {
 	return a.source
 }
 
-// hostName returns a domain in our spelling, "" if it is none.
+// hostName returns a domain in our spelling, "" if it is none; an address is
+// none.
 func hostName(host string) string {
 	d, err := federation.Domain(host)
-	if err != nil || net.ParseIP(d) != nil {
+	if err != nil {
 		return ""
 	}
 	return d

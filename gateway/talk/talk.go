@@ -9,6 +9,7 @@
 package talk
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ const (
 	rememberFor = 24 * time.Hour         // what a receipt, a reply or a bounce refers to (MSG-50)
 
 	maxQueue  = 100 // MESSAGEs that wait
-	maxMemory = 100 // messages that are remembered
+	maxMemory = 100 // messages that are remembered at the least; twice as many at the most
 )
 
 // Manners are what the operator has said about the two domains.
@@ -174,17 +175,19 @@ func (s *said) due() {
 	}
 }
 
-// forgetOld drops what nothing will refer to any more.
+// forgetOld drops what nothing will refer to any more, some at a time: moving
+// the rest for each message would cost more than the message.
 func (t *Talk) forgetOld(now time.Time) {
-	n := max(0, len(t.Memory)-maxMemory)
+	n := 0
+	if len(t.Memory) >= 2*maxMemory {
+		n = len(t.Memory) - maxMemory
+	}
 	for n < len(t.Memory) && !t.Memory[n].At.Add(rememberFor).After(now) {
 		n++
 	}
-	if n > 0 {
-		t.Memory = append(t.Memory[:0:0], t.Memory[n:]...)
-	}
+	t.Memory = slices.Delete(t.Memory, 0, n)
 	if n := len(t.Threads) - maxMemory; n > 0 {
-		t.Threads = append(t.Threads[:0:0], t.Threads[n:]...)
+		t.Threads = slices.Delete(t.Threads, 0, n)
 	}
 }
 
