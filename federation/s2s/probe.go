@@ -15,7 +15,7 @@ type Sight struct {
 	TLS        *tls.ConnectionState // nil: none
 	Features   *xmltree.Element     // of the stream as it was last (RFC 6120, section 4.3.2); nil: none
 	Mechanisms []string             // of SASL
-	Dialback   bool                 // XEP-0220, section 2.4.2, or by the namespace of the header
+	Dialback   bool                 // offered (XEP-0220, section 2.4.2)
 }
 
 // Probe opens a stream to one target as [Server.Send] would, up to where we
@@ -37,7 +37,7 @@ func (s *Server) Probe(ctx context.Context, from string, t federation.Target) (S
 	}
 	drop := context.AfterFunc(ctx, func() { nc.Close() })
 	err = o.negotiate(ctx, asVerifier, false)
-	if drop(); ctx.Err() != nil {
+	if drop(); err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	seen := o.sight()
