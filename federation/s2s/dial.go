@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -120,9 +119,7 @@ func (s *Server) stream(ctx context.Context, k key, t federation.Target, use pur
 	if err != nil {
 		return nil, err
 	}
-	if c, ok := nc.(*net.TCPConn); ok {
-		c.SetNoDelay(true)
-	}
+	tune(nc)
 	o := &outbound{
 		link: newLink(nc, t.Transport, s.lim), key: k, srv: s, target: t,
 		security: s.cfg.Book.Rules(k.to).Security, dead: make(chan struct{}),

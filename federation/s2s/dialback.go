@@ -178,35 +178,45 @@ func (in *inbound) dialback(e *xmltree.Element) error {
 	return err
 }
 
-// maxPairs is how many pairs of domains one stream may ask for.
-const maxPairs = 64
+// How many pairs of domains one stream may ask for, in all and at the same
+// time: each costs us a connection.
+const (
+	maxPairs  = 64
+	maxAsking = 8
+)
 
 // result decides about a pair that the peer asks for: by its certificate, else
 // by a call back where the peer's rules allow that (decision D-73).
 func (in *inbound) result(k key, dialbackKey string) error {
 	rules := in.srv.cfg.Book.Rules(k.from)
-	verdict := ""
 	switch {
 	case !rules.Allow, in.srv.cfg.Book.Stands(federation.XMPP, k.from):
-		verdict = "policy-violation"
+		return in.answer(k, "policy-violation")
 	case in.tls != nil && in.srv.cfg.Trust.Verify(federation.XMPP, *in.tls, k.from) == nil:
 		in.authorise(k, federation.Certificate)
-		verdict = "valid"
+		return in.answer(k, "valid")
 	case rules.Security == federation.Required:
-		verdict = "not-authorized"
-	case !in.asks(k):
-		verdict = "resource-constraint"
-	default:
-		id, ctx := in.id, in.ctx
-		in.checks.Go(func() {
-			verdict := in.srv.verify(ctx, k, id, dialbackKey)
-			if err := in.answer(k, verdict); err != nil {
-				in.fail(err)
-			}
-		})
-		return nil
+		return in.answer(k, "not-authorized")
 	}
-	return in.answer(k, verdict)
+	again, room := in.asks(k)
+	switch {
+	case again: // the answer is on its way
+		return nil
+	case !room:
+		return in.answer(k, "resource-constraint")
+	}
+	id, ctx := in.id, in.ctx
+	in.checks.Go(func() {
+		verdict := in.srv.verify(ctx, k, id, dialbackKey)
+		if verdict == "valid" {
+			in.authorise(k, federation.Dialback)
+		}
+		in.asked(k)
+		if err := in.answer(k, verdict); err != nil {
+			in.fail(err)
+		}
+	})
+	return nil
 }
 
 // answer tells the peer what became of a pair. A peer whose only key is invalid
@@ -215,25 +225,16 @@ func (in *inbound) result(k key, dialbackKey string) error {
 func (in *inbound) answer(k key, verdict string) error {
 	d := dbElement{name: "result", from: k.to, to: k.from, typ: "error", condition: verdict}
 	var last error
-	switch verdict {
-	case "valid":
-		if in.asked(k) {
-			in.authorise(k, federation.Dialback)
-		}
+	switch alone := !in.authorised(); {
+	case verdict == "valid":
 		d.typ, d.condition = "valid", ""
-	case "invalid":
+	case verdict == "invalid" && alone:
+		d.typ, d.condition = "invalid", ""
+		last = refuse("not-authorized", "dialback failed")
+	case verdict == "invalid":
 		d.condition = "forbidden"
-		in.asked(k)
-		if !in.authorised() {
-			d.typ, d.condition = "invalid", ""
-			last = refuse("not-authorized", "dialback failed")
-		}
-	case "not-authorized":
-		if !in.authorised() {
-			last = refuse("policy-violation", "a certificate is needed here")
-		}
-	default:
-		in.asked(k)
+	case verdict == "not-authorized" && alone:
+		last = refuse("policy-violation", "a certificate is needed here")
 	}
 	if d.typ != "valid" {
 		in.log().Warn("dialback refused", "peer", k.from, "to", k.to, "verdict", verdict)

@@ -1,6 +1,7 @@
 package s2s_test
 
 import (
+	"fmt"
 	"net"
 	"regexp"
 	"strings"
@@ -298,4 +299,44 @@ func TestUnsolicited(t *testing.T) {
 			t.Errorf("outcome %v", o)
 		}
 	})
+}
+
+// What cannot be verified, and what is asked too often (XEP-0220, section 2.5).
+func TestReceivingTrouble(t *testing.T) {
+	w := newWorld(t)
+	var names []string
+	change := []func(*settings){rule("closed.example", federation.DialbackOK)}
+	for i := range 9 {
+		names = append(names, fmt.Sprintf("b%d.example", i))
+		change = append(change, rule(names[i], federation.DialbackOK))
+	}
+	d := w.start("a.example", change...)
+	closed, l := w.listen(), w.listen()
+	closed.Close()
+	w.at("_xmpp-server", "closed.example", addrOf(closed))
+	is := w.stranger(names...)
+	for _, name := range names {
+		w.at("_xmpp-server", name, addrOf(l))
+	}
+	r := d.call()
+	r.secure("closed.example", "a.example", is).begin("closed.example", "a.example")
+	r.send(result("closed.example", "a.example", "key"))
+	if got := r.expect("</db:result>"); got != dbError("result", "a.example", "closed.example", "", "remote-connection-failed") {
+		t.Errorf("got %s", got)
+	}
+	r.send(result(names[0], "a.example", "key"), result(names[0], "a.example", "key")) // one call back, one answer
+	first, domain, id, _ := w.authority(l, is)
+	for _, name := range names[1:] {
+		r.send(result(name, "a.example", "key"))
+	}
+	if got := r.expect("</db:result>"); got != dbError("result", "a.example", names[8], "", "resource-constraint") {
+		t.Errorf("got %s", got)
+	}
+	first.send("<db:verify from='" + domain + "' to='a.example' id='" + id + "' type='valid'/>")
+	if got := r.expect("</db:result>"); got != "<db:result from='a.example' to='"+names[0]+"' type='valid'></db:result>" {
+		t.Errorf("got %s", got)
+	}
+	r.send(chat("juliet@"+names[0], "romeo@a.example", "x"))
+	wait(t, d.got)
+	l.Close()
 }

@@ -35,10 +35,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, via federation.Tran
 			nc.Close()
 			continue
 		}
-		if c, ok := nc.(*net.TCPConn); ok {
-			c.SetNoDelay(true)
-			c.SetKeepAliveConfig(alive)
-		}
+		tune(nc)
 		in := &inbound{link: newLink(nc, via, s.lim), srv: s, pairs: map[key]federation.Peer{}, asking: map[key]bool{}}
 		if !s.begin(func(ctx context.Context) { in.run(ctx); s.release(nc) }) {
 			nc.Close()
@@ -91,25 +88,39 @@ func (s *Server) direct() *tls.Config {
 	return cfg
 }
 
-// asks notes that a call back for a pair is on its way, unless one is, or
-// there are too many.
-func (in *inbound) asks(k key) bool {
-	in.state.Lock()
-	defer in.state.Unlock()
-	if in.asking[k] || len(in.asking)+len(in.pairs) >= maxPairs {
-		return false
+// starttls is the TLS that follows a stream header: who sends no SNI gets the
+// certificate of the header's "to" (RFC 6120, section 5.4.3.1).
+func (in *inbound) starttls() *tls.Config {
+	cfg, to := in.srv.cfg.Trust.Server(federation.XMPP).Clone(), in.to
+	choose := cfg.GetCertificate
+	cfg.GetCertificate = func(chi *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if chi.ServerName == "" {
+			named := *chi
+			named.ServerName, chi = to, &named
+		}
+		return choose(chi)
 	}
-	in.asking[k] = true
-	return true
+	return cfg
 }
 
-// asked notes the end of a call back, and reports whether one was on its way.
-func (in *inbound) asked(k key) bool {
+// asks notes that a call back for a pair is on its way, unless one is, or
+// there is no room for another.
+func (in *inbound) asks(k key) (again, room bool) {
 	in.state.Lock()
 	defer in.state.Unlock()
-	was := in.asking[k]
+	again = in.asking[k]
+	room = !again && len(in.asking) < maxAsking && len(in.asking)+len(in.pairs) < maxPairs
+	if room {
+		in.asking[k] = true
+	}
+	return again, room
+}
+
+// asked notes the end of a call back.
+func (in *inbound) asked(k key) {
+	in.state.Lock()
+	defer in.state.Unlock()
 	delete(in.asking, k)
-	return was
 }
 
 func (in *inbound) authorised() bool {
@@ -127,6 +138,9 @@ func (in *inbound) authorise(k key, proof federation.Proof) {
 	if in.idle == nil {
 		in.since = time.Now()
 		in.idle = time.AfterFunc(in.lim.Idle, in.finish)
+	}
+	if proof == federation.Certificate && in.expiry == nil {
+		in.expiry = in.untilExpiry(func() { in.end(errExpired.append(nil)) })
 	}
 	in.state.Unlock()
 	in.settle()

@@ -41,6 +41,7 @@ type inbound struct {
 	since  time.Time
 	why    error       // a check ended the stream
 	idle   *time.Timer // of an authenticated stream
+	expiry *time.Timer // of the peer's certificate, where it is the proof
 }
 
 // errRestart says that a new stream follows on the same connection (RFC 6120,
@@ -64,6 +65,9 @@ func (in *inbound) run(ctx context.Context) {
 	in.state.Lock()
 	if in.idle != nil {
 		in.idle.Stop()
+	}
+	if in.expiry != nil {
+		in.expiry.Stop()
 	}
 	if in.why != nil {
 		err = in.why
@@ -236,7 +240,7 @@ func (in *inbound) startTLS(ctx context.Context, e *xmltree.Element) error {
 	if _, err := in.write([]byte("<proceed xmlns='" + nsTLS + "'/>")); err != nil {
 		return err
 	}
-	if err := in.handshake(ctx, in.srv.cfg.Trust.Server(federation.XMPP)); err != nil {
+	if err := in.handshake(ctx, in.starttls()); err != nil {
 		return err
 	}
 	return errRestart

@@ -439,3 +439,32 @@ func TestPeers(t *testing.T) {
 	}
 	var _ []s2s.Status = out
 }
+
+// Who names no domain in its header cannot use its certificate (RFC 6120,
+// section 4.7.1).
+func TestNoFrom(t *testing.T) {
+	w := newWorld(t)
+	d := w.start("a.example")
+	r := d.call().secure("b.example", "a.example", w.issue("b.example"))
+	r.send("<stream:stream " + streamNS + " to='a.example' version='1.0'>")
+	if got := r.expect("</stream:features>"); strings.Contains(got, "EXTERNAL") || !strings.Contains(got, "<dialback ") {
+		t.Errorf("features %s", got)
+	}
+	r.send(auth("=")).expect("<not-authorized/></failure>")
+}
+
+// Each domain of ours shows its own certificate, also to a peer that sends no
+// SNI (RFC 6120, section 5.4.3.1).
+func TestCertificateOfTo(t *testing.T) {
+	w := newWorld(t)
+	d := w.start("a.example", func(s *settings) {
+		s.book.stands = append(s.book.stands, "also.example")
+		s.trust.Certs = append(s.trust.Certs, w.issue("also.example").TLS)
+	})
+	for _, to := range []string{"a.example", "also.example"} {
+		r := d.call().secure("b.example", to, nil)
+		if names := r.nc.(*tls.Conn).ConnectionState().PeerCertificates[0].DNSNames; len(names) != 1 || names[0] != to {
+			t.Errorf("to %s: certificate of %v", to, names)
+		}
+	}
+}

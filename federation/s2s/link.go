@@ -153,6 +153,21 @@ func (l *link) stop() {
 	l.nc.SetReadDeadline(time.Now())
 }
 
+// errExpired ends a stream whose peer is not proved any more (RFC 6120, section
+// 13.7.2.3).
+var errExpired = &streamError{condition: "reset", text: "certificate has expired"}
+
+// untilExpiry calls f when a certificate of the peer's chain expires.
+func (l *link) untilExpiry(f func()) *time.Timer {
+	first := l.tls.PeerCertificates[0].NotAfter
+	for _, c := range l.tls.PeerCertificates {
+		if c.NotAfter.Before(first) {
+			first = c.NotAfter
+		}
+	}
+	return time.AfterFunc(time.Until(first), f)
+}
+
 // drop ends a connection that does not take what we write.
 func (l *link) drop() { l.raw.Close() }
 

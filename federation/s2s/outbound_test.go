@@ -362,6 +362,21 @@ func TestNoWay(t *testing.T) {
 	})
 }
 
+// What came in the clear behind <proceed/> is no part of the secured stream
+// (RFC 6120, section 5.4.3.3).
+func TestInjectionOutbound(t *testing.T) {
+	w := newWorld(t)
+	l, is := w.far(), w.issue("b.example")
+	a := w.start("a.example")
+	out := a.send("juliet@b.example", "hello")
+	r := w.accept(l).respond(offerTLS)
+	r.expect(startTLS)
+	r.send("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>" + head("b.example", "a.example") + streamErr("host-unknown", ""))
+	r.secured(is).respond(offerDialback).expect("</db:result>")
+	r.send(valid).expect("</message>")
+	written(t, out)
+}
+
 // The order of a pair is kept while its stream is cut and made anew, and
 // nothing is doubled (RFC 6120, section 10.1).
 func TestOrderAcrossReconnect(t *testing.T) {

@@ -250,6 +250,13 @@ func (p *pair) serve(ctx context.Context, out *outbound) {
 
 	stop := context.AfterFunc(ctx, out.hurry)
 	defer stop()
+	if out.proof == federation.Certificate {
+		expiry := out.untilExpiry(func() {
+			out.fail(errExpired)
+			out.end(errExpired.append(nil))
+		})
+		defer expiry.Stop()
+	}
 	var parts sync.WaitGroup // watch waits for it, through over
 	over := make(chan struct{})
 	parts.Go(out.read)

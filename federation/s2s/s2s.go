@@ -114,7 +114,7 @@ func New(cfg Config) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{KeepAliveConfig: alive}).DialContext
+		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	if cfg.Secret == nil {
 		cfg.Secret = []byte(rand.Text())

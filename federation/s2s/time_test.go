@@ -13,6 +13,7 @@ import (
 
 	"cpimgate/cpim/fault"
 	"cpimgate/federation"
+	"cpimgate/federation/trust/trusttest"
 )
 
 // A pipes is a network without a kernel, for bubbles where time is a number:
@@ -341,5 +342,40 @@ func TestStop(t *testing.T) {
 		given(t, waiting, fault.Busy)
 		a.stop()
 		given(t, a.send("juliet@b.example", "y"), fault.Busy)
+	})
+}
+
+// When the certificate that proves the peer expires, so does the stream (RFC
+// 6120, section 13.7.2.3).
+func TestExpiry(t *testing.T) {
+	soon := func(w *world) *trusttest.Issued {
+		is, err := w.ca.Issue(trusttest.Options{DNS: []string{"b.example"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Minute)})
+		if err != nil {
+			w.Fatal(err)
+		}
+		return is
+	}
+	t.Run("inbound", func(t *testing.T) {
+		bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
+			start := time.Now()
+			r := p.call().authenticate("b.example", "a.example", soon(a.w))
+			r.send(chat("juliet@b.example", "romeo@a.example", "x"))
+			wait(t, a.got)
+			r.expect("<stream:error><reset ")
+			after(t, start, time.Minute)
+		})
+	})
+	t.Run("outbound", func(t *testing.T) {
+		bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
+			start := time.Now()
+			out := a.send("juliet@b.example", "x")
+			r := (<-p.dialed).serve(a.w, soon(a.w), offerDialback)
+			r.expect("</db:result>")
+			r.send(valid).expect("</message>")
+			written(t, out)
+			r.expect("<stream:error><reset ")
+			after(t, start, time.Minute)
+			r.nc.Close()
+		})
 	})
 }
