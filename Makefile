@@ -14,7 +14,6 @@ FUZZTIME ?= 5s
 # The go tool leaves testdata out of patterns, so its packages are named.
 PACKAGES := ./... ./testdata ./testdata/verify
 PEERS    := ./gateway/gatewaytest/peers
-LOAD     := gateway/gatewaytest/load
 VERIFY   := bin/verify
 RUN      := testdata/run
 
@@ -35,12 +34,13 @@ check: style unit fuzz
 test: go packages style unit fuzz peers
 	@$(VERIFY) run -vectors -ledger $(RUN)/unit.json $(RUN)/peers.json
 
-bench: go
-	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
-	if [ -d $(LOAD) ]; then $(GO) run ./$(LOAD) bench; fi
+# The pieces first, then whole messages, beside Kamailio in the same run.
+bench: go packages
+	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list $(PACKAGES) | grep -v /gatewaytest/peers)
+	$(GO) test -run '^$$' -bench . -benchtime 1x $(PEERS)
 
-soak: go
-	$(GO) run ./$(LOAD) soak
+soak: go packages
+	$(GO) test -run '^(TestLoad|TestPeerDown)$$' -count 50 -timeout 24h $(PEERS)
 
 features: verify
 	$(VERIFY) features
