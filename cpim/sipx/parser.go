@@ -36,10 +36,18 @@ var grammars = map[string]func(string) bool{
 	"Contact":      func(s string) bool { return s == "*" || isAddress(s) }, // the last of a list
 }
 
+// addresses are the fields in which sipgo reads URIs.
+var addresses = map[string]bool{
+	"From": true, "To": true, "Contact": true, "Route": true, "Record-Route": true, "Refer-To": true, "Referred-By": true,
+}
+
 // lenient wraps a header parser so that it never fails.
 func lenient(parse sip.HeaderParser, ok func(string) bool) sip.HeaderParser {
 	return func(name []byte, text string) (sip.Header, error) {
 		h, err := parse(name, text)
+		if addresses[Canonical(string(name))] && misreads(text) {
+			return &bad{sip.NewHeader(Canonical(string(name)), text)}, nil
+		}
 		if err != nil && isComma(err) {
 			tidy(h)
 			return h, err // more values follow in this field

@@ -24,7 +24,7 @@ const (
 // sipgo's parser takes spaces, controls and bad escapes.
 func ParseURI(s string) (sip.Uri, error) {
 	var u sip.Uri
-	if !IsURI(s) {
+	if !IsURI(s) || Misread(s) {
 		return u, fault.E(fault.Malformed, "not a URI")
 	}
 	if err := sip.ParseUri(s, &u); err != nil {
@@ -46,6 +46,34 @@ func IsURI(s string) bool {
 		return isSIP(rest)
 	}
 	return escaped(rest, uricChars)
+}
+
+// Misread reports a URI that sipgo reads as that of another host: a bracket in
+// a parameter is legal, as in sip:good.example;x=[::1], but without a user it
+// takes the first bracket for the host (RFC 3261, section 25.1). Such a URI is
+// refused where it names somebody.
+func Misread(uri string) bool {
+	_, rest, _ := strings.Cut(uri, ":")
+	if user, _, ok := cutUser(rest); ok {
+		return strings.Contains(user, "[")
+	}
+	return strings.IndexByte(rest, '[') > 0
+}
+
+// misreads looks for such a URI among the addresses of a header field. Without
+// angle brackets the URI ends before its parameters.
+func misreads(text string) bool {
+	for {
+		open := bracket(text)
+		if open < 0 {
+			return false
+		}
+		uri, rest, _ := strings.Cut(text[open+1:], ">")
+		if Misread(uri) {
+			return true
+		}
+		text = rest
+	}
 }
 
 // isSIP checks what follows "sip:".

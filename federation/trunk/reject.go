@@ -11,7 +11,8 @@ import (
 
 // readable reports whether sipgo's parser will take a framed message. If it
 // would not, it would end the connection, and with it what others have sent on
-// it; and over UDP leave the sender without an answer.
+// it; and over UDP leave the sender without an answer. A Request-URI that it
+// would read as another is not readable either.
 func readable(b []byte) bool {
 	head, _, _ := bytes.Cut(b, blank)
 	start, fields, _ := bytes.Cut(head, blank[:2])
@@ -30,7 +31,7 @@ func readable(b []byte) bool {
 	}
 	var u sip.Uri
 	return ok && strings.HasPrefix(last, "SIP/") && !strings.Contains(last, " ") &&
-		sip.ParseUri(middle, &u) == nil && !u.Wildcard
+		sip.ParseUri(middle, &u) == nil && !u.Wildcard && (u.Raw() != "" || !sipx.Misread(middle))
 }
 
 // isField reports a line with a colon, or the continuation of one.
