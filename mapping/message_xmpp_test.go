@@ -281,7 +281,7 @@ func TestEnvelope(t *testing.T) {
 		{"imdn required", envelope("NS: q <urn:ietf:params:imdn>\nRequire: q.Message-ID\n", hi), "Hi"},
 		{"core header required", envelope("Require: Subject\n", hi), "Hi"},
 		{"nested", envelope("", "Content-Type: message/cpim\n\n"+envelope("", hi)), "Hi"},
-		{"nested, from another inside", envelope("", "Content-Type: message/cpim\n\n"+strings.ReplaceAll(envelope("", hi), "im:romeo", "im:paris")), "Hi"},
+		{"nested from another inside", envelope("", "Content-Type: message/cpim\n\n"+strings.ReplaceAll(envelope("", hi), "im:romeo", "im:paris")), "Hi"},
 		{"transfer encoding", envelope("", "Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\nSGk="), "Hi"},
 		{"empty transfer encoding", envelope("", "Content-Type: text/plain\nContent-Transfer-Encoding: \n\nHi"), "Hi"},
 		{"Latin 1 inside", envelope("", "Content-Type: text/plain;charset=iso-8859-1\n\n\xe9"), "é"},
