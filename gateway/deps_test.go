@@ -38,7 +38,7 @@ federation/s2s:             federation federation/locate federation/trust cpim/x
 federation/trunk:           federation federation/locate federation/trust cpim/sipx
 
 gateway/step:   cpim/... federation
-gateway/config: federation
+gateway/config: federation gateway/policy
 gateway/policy: federation mapping cpim/...
 gateway/shard:  gateway/step
 gateway/talk:   gateway/step mapping cpim/... federation

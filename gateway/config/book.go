@@ -39,9 +39,14 @@ func (c *Config) Behind(domain string) (federation.Home, bool) {
 	return federation.Home{}, false
 }
 
-// Rules implements [federation.Book].
+// Rules implements [federation.Book]. A home is allowed where its own entry does
+// not say otherwise: "*" is about others.
 func (c *Config) Rules(domain string) federation.Rules {
 	p := c.Peer(domain)
+	if _, home := c.book[domain]; home {
+		own := c.Peers[domain]
+		p.Allow = new(own == nil || own.Allow == nil || *own.Allow)
+	}
 	return federation.Rules{Allow: *p.Allow, Security: *p.Security, SIP: p.SIP, XMPP: p.XMPP, CAFile: p.CAFile}
 }
 

@@ -15,18 +15,23 @@ import (
 )
 
 // A Config is one file, checked. It is not changed after Load.
+//
+// Fields with the tag reload change in a running gateway (see [Diff]); others
+// need a restart.
 type Config struct {
 	// Domains are the domains that we stand for, by name. At least one.
-	Domains map[string]*Domain `yaml:"domains"`
+	Domains map[string]*Domain `yaml:"domains" reload:"yes"`
 
-	// TLS is our certificates: one, or a list of which SNI chooses.
+	// TLS is our certificates: one, or a list of which SNI chooses. The files are
+	// read again when they change; their names need a restart.
 	TLS Certificates `yaml:"tls"`
 
 	// Peers is what is allowed to whom, by domain: "lab.example", "*.example"
 	// for all domains below it, "*" for all. The most specific entry wins, and
 	// keys that it lacks come from the next less specific one.
-	Peers map[string]*Peer `yaml:"peers"`
+	Peers map[string]*Peer `yaml:"peers" reload:"yes"`
 
+	Policy Policy `yaml:"policy"`
 	Listen Listen `yaml:"listen"`
 	DNS    DNS    `yaml:"dns"`
 	Limits Limits `yaml:"limits"`
@@ -110,21 +115,30 @@ type DNS struct {
 	Resolvers []string `yaml:"resolvers"` // "address:port"; default: the system's
 }
 
+// Policy says who may not write at all.
+type Policy struct {
+	// Block lists senders whose messages are refused, on both wires, as if whom
+	// they write to did not exist: a domain "spam.example", all domains below one
+	// "*.bad.example", a user "tybalt@spam.example". Default none.
+	Block []string `yaml:"block" reload:"yes"`
+}
+
 // Limits keep one peer from starving the others.
 type Limits struct {
-	PerSender   float64       `yaml:"per_sender"`  // messages a second from one user; default 20
-	PerPeer     float64       `yaml:"per_peer"`    // messages a second from one domain; default 1000
-	Message     int           `yaml:"message"`     // bytes of one SIP message or stanza; default 262144
-	Connections int           `yaml:"connections"` // of each wire; default 10000
-	PerAddress  int           `yaml:"per_address"` // connections of each wire from one address; default 100
-	Queue       int           `yaml:"queue"`       // messages that wait for one peer; default 1000
-	Idle        time.Duration `yaml:"idle"`        // before an unused connection is closed; default 30m
+	PerSender   float64       `yaml:"per_sender" reload:"yes"` // messages a second from one user; default 20
+	PerPeer     float64       `yaml:"per_peer" reload:"yes"`   // messages a second from one domain; default 1000
+	Strangers   float64       `yaml:"strangers" reload:"yes"`  // first messages a minute from one user to others who have never written to him; default 120
+	Message     int           `yaml:"message"`                 // bytes of one SIP message or stanza; default 262144
+	Connections int           `yaml:"connections"`             // of each wire; default 10000
+	PerAddress  int           `yaml:"per_address"`             // connections of each wire from one address; default 100
+	Queue       int           `yaml:"queue"`                   // messages that wait for one peer; default 1000
+	Idle        time.Duration `yaml:"idle"`                    // before an unused connection is closed; default 30m
 }
 
 // Log says what is logged, to standard error.
 type Log struct {
-	Level  slog.Level `yaml:"level"`  // debug, info (default), warn, error
-	Format string     `yaml:"format"` // text (default) or json
+	Level  slog.Level `yaml:"level" reload:"yes"` // debug, info (default), warn, error
+	Format string     `yaml:"format"`             // text (default) or json
 }
 
 // UnmarshalYAML reads one certificate or a list.
@@ -150,7 +164,7 @@ func defaults() *Config {
 	return &Config{
 		Listen: Listen{SIP: ":5060", SIPS: ":5061", XMPP: ":5269", XMPPS: ":5270", Admin: "127.0.0.1:9580"},
 		Limits: Limits{
-			PerSender: 20, PerPeer: 1000, Message: 256 << 10,
+			PerSender: 20, PerPeer: 1000, Strangers: 120, Message: 256 << 10,
 			Connections: 10_000, PerAddress: 100, Queue: 1000, Idle: 30 * time.Minute,
 		},
 		Log: Log{Format: "text"},

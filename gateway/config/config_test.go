@@ -96,6 +96,26 @@ func TestInheritance(t *testing.T) {
 			t.Errorf("%s: pager_type %s, %+v", tt.domain, *p.PagerType, r)
 		}
 	}
+	for _, tt := range []struct {
+		peers string
+		want  map[string]bool
+	}{
+		{`{"*": {allow: false}, friend.example: {allow: true}}`, map[string]bool{
+			"friend.example": true, "other.example": false, "example.com": true, "example.net": true,
+		}},
+		{`{example.com: {allow: false}}`, map[string]bool{"example.com": false, "example.net": true, "other.example": true}},
+	} {
+		yaml := strings.Split(good, "peers:")[0] + "peers: " + tt.peers + "\n"
+		c, err := Parse(filepath.Join(directory(t), "x.yaml"), []byte(yaml))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for domain, want := range tt.want {
+			if got := c.Rules(domain).Allow; got != want {
+				t.Errorf("%s: %s is allowed: %v", tt.peers, domain, got)
+			}
+		}
+	}
 	if r := (&Config{}).Rules("any.example"); !r.Allow || r.Security != federation.Required {
 		t.Errorf("without peers: %+v, want allowed and required", r)
 	}
@@ -121,6 +141,9 @@ func TestErrors(t *testing.T) {
 		{"peer name", "peers:\n  b..example: {allow: true}\n", `x.yaml:2:3: "b..example" is not a domain name`},
 		{"listen", "listen:\n  sip: here\n", `x.yaml:2:3: sip: want host:port, :port or off, not "here"`},
 		{"resolver", "dns: {resolvers: [dns.example]}\n", `x.yaml:1:7: resolvers: want address:port`},
+		{"block", "policy:\n  block: [good.example, \"a b@c.example\"]\n", `x.yaml:2:3: block: "a b@c.example" is no domain, no *.domain and no address of a user`},
+		{"block twice", "policy:\n  block: [\"*\", 192.0.2.1]\n", `x.yaml:2:3: block: "192.0.2.1" is no domain`},
+		{"strangers", "limits: {strangers: 0}\n", `x.yaml:1:1: limits are more than zero`},
 		{"limits", "limits: {queue: -1}\n", `x.yaml:1:1: limits are more than zero`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"cpimgate/federation"
+	"cpimgate/gateway/policy"
 )
 
 // Load reads and checks a file. The error is one *Error, or several joined,
@@ -234,8 +235,13 @@ func (k *checker) rest(c *Config) {
 		}
 	}
 	l := c.Limits
-	if l.PerSender <= 0 || l.PerPeer <= 0 || l.Message < 10_000 || l.Connections <= 0 || l.PerAddress <= 0 || l.Queue <= 0 || l.Idle <= 0 {
+	if l.PerSender <= 0 || l.PerPeer <= 0 || l.Strangers <= 0 || l.Message < 10_000 || l.Connections <= 0 || l.PerAddress <= 0 || l.Queue <= 0 || l.Idle <= 0 {
 		k.at([]string{"limits"}, "limits are more than zero, and message at least 10000 bytes (RFC 6120, section 13.12)")
+	}
+	for _, entry := range c.Policy.Block {
+		if _, err := policy.NewList([]string{entry}); err != nil {
+			k.at([]string{"policy", "block"}, "%v", err)
+		}
 	}
 	k.oneOf([]string{"log", "format"}, &c.Log.Format, "text", "json")
 }
