@@ -8,12 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"mellium.im/xmpp/jid"
 
 	"cpimgate/federation"
 	"cpimgate/federation/locate"
@@ -25,7 +23,6 @@ import (
 	"cpimgate/gateway/policy"
 	"cpimgate/gateway/shard"
 	"cpimgate/gateway/step"
-	"cpimgate/gateway/talk"
 )
 
 // drain is how long those who wait for an answer may still get it after we were
@@ -47,8 +44,9 @@ type Config struct {
 
 // A Gateway carries messages between the two worlds.
 type Gateway struct {
-	settings *config.Config
-	book     *config.Config // as [federation.Book]
+	settings *config.Live
+	book     *config.Live   // the same, as [federation.Book]
+	started  *config.Config // what New was given: listeners and the like stay as it says
 	name     string
 	log      *slog.Logger
 	policy   *policy.Engine
@@ -70,24 +68,25 @@ func (g *Gateway) Ready() <-chan struct{} { return g.ready }
 // New opens the listeners and makes a gateway of them. Nothing is accepted
 // before Run.
 func New(cfg Config) (*Gateway, error) {
-	s := cfg.Settings
+	s, book := cfg.Settings, config.NewLive(cfg.Settings)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	block, err := policy.NewList(s.Policy.Block)
+	if err != nil {
+		return nil, err
+	}
 	g := &Gateway{
-		settings: s, book: s, name: s.Listen.Name, log: cfg.Log,
-		policy:  policy.New(policy.Limits{PerSender: s.Limits.PerSender, PerPeer: s.Limits.PerPeer}),
+		settings: book, book: book, started: s, name: s.Listen.Name, log: cfg.Log,
+		policy:  policy.New(rates(s), block),
 		pending: pending{m: map[step.Tx]waits{}}, ready: make(chan struct{}),
 	}
 	g.admin = admin.New(status{g})
 	g.shards = shard.New(shard.Config{New: g.machine, Do: g.do})
-	var err error
-	if g.trust, err = Certificates(s, cfg.Roots, cfg.Log); err != nil {
+	if g.trust, err = certificates(s, book, cfg.Roots, cfg.Log); err != nil {
 		return nil, err
 	}
-	for _, gap := range g.trust.Gaps() {
-		cfg.Log.Warn("certificate does not cover a domain", "err", gap)
-	}
+	g.gaps()
 	if cfg.Resolver == nil {
 		if cfg.Resolver, err = locate.NewDNS(s.DNS.Resolvers); err != nil {
 			return nil, err
@@ -102,7 +101,11 @@ func New(cfg Config) (*Gateway, error) {
 
 // Certificates reads our certificates, and whom we trust, as the settings say.
 func Certificates(s *config.Config, roots *x509.CertPool, log *slog.Logger) (*trust.Store, error) {
-	c := trust.Config{Roots: roots, Book: s, Log: log}
+	return certificates(s, s, roots, log)
+}
+
+func certificates(s *config.Config, book federation.Book, roots *x509.CertPool, log *slog.Logger) (*trust.Store, error) {
+	c := trust.Config{Roots: roots, Book: book, Log: log}
 	for _, pair := range s.TLS {
 		c.Pairs = append(c.Pairs, trust.Pair{Cert: pair.Cert, Key: pair.Key})
 	}
@@ -116,43 +119,17 @@ func (g *Gateway) wires(cfg Config) {
 		Message: s.Limits.Message, Conns: s.Limits.Connections, ConnsPerIP: s.Limits.PerAddress,
 		Queue: s.Limits.Queue, Idle: s.Limits.Idle,
 	}
-	find := locate.New(locate.Config{Resolver: cfg.Resolver, Book: s, Log: cfg.Log})
+	find := locate.New(locate.Config{Resolver: cfg.Resolver, Book: g.book, Log: cfg.Log})
 	g.routes = routes{speaks: find.Speaks, limit: s.Limits.Queue, waiting: map[string][]answer{}}
 	g.trunk = trunk.New(trunk.Config{
-		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: s, Locate: find, Trust: g.trust,
+		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: g.book, Locate: find, Trust: g.trust,
 		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls,
 		Handler: sipDoor{g}, Limits: limits, Drain: drain, Trace: cfg.Trace, Log: cfg.Log,
 	})
 	g.s2s = s2s.New(s2s.Config{
-		Name: "cpimgate", Version: cfg.Version, Book: s, Locate: find, Trust: g.trust, Handler: xmppDoor{g},
+		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: find, Trust: g.trust, Handler: xmppDoor{g},
 		StartTLS: g.open.xmpp, Direct: g.open.xmpps, Limits: limits, Trace: cfg.Trace, Log: cfg.Log,
 	})
-}
-
-// machine makes the conversation of two users, with the manners that the
-// operator wants for their domains.
-func (g *Gateway) machine(key step.Key) step.Machine {
-	if key.Kind == talk.KindBorder {
-		return &talk.Border{}
-	}
-	onSIP, onXMPP, _ := strings.Cut(key.Name, " ")
-	from, to := g.peerOf(onSIP), g.peerOf(onXMPP)
-	return &talk.Talk{Manners: talk.Manners{
-		Chat:       *to.PagerType == "chat",
-		PlainOnly:  !*to.XHTML,
-		ClassFour:  *from.BareJIDErrors == "4xx",
-		Plaintext:  *from.Encrypted == "fallback",
-		NoReaction: !*from.Reactions,
-	}}
-}
-
-func (g *Gateway) peerOf(address string) config.Peer {
-	j, err := jid.Parse(address)
-	if err != nil {
-		return g.settings.Peer("")
-	}
-	domain, _ := federation.Domain(j.Domainpart()) // an error leaves what holds for all
-	return g.settings.Peer(domain)
 }
 
 // Run carries messages until ctx is done. Then it takes no more requests, gives

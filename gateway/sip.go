@@ -2,10 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/emiago/sipgo/sip"
 	"mellium.im/xmpp/jid"
@@ -14,6 +14,7 @@ import (
 	"cpimgate/cpim/sipx"
 	"cpimgate/federation"
 	"cpimgate/federation/trunk"
+	"cpimgate/gateway/policy"
 	"cpimgate/gateway/step"
 	"cpimgate/gateway/talk"
 	"cpimgate/mapping"
@@ -49,7 +50,7 @@ func (g sipDoor) message(ctx context.Context, c *call) error {
 	if err := g.parties(c); err != nil { // who writes to whom, and may this peer say so?
 		return err
 	}
-	if err := g.policy.Admit(time.Now(), c.sender, c.from.User+"@"+c.sender); err != nil {
+	if err := g.admit(federation.SIP, c.sender, c.from, c.to); err != nil {
 		return err
 	}
 	if home, served := g.book.Home(c.domain); served {
@@ -91,9 +92,9 @@ func (g sipDoor) parties(c *call) (err error) {
 	}
 	_, ours := g.book.Home(c.sender)
 	if _, theirs := g.book.Home(c.domain); !ours && !theirs {
-		return fault.E(fault.Forbidden, "this gateway serves neither of these domains")
+		return errNotServed
 	}
-	return nil
+	return g.allowed(c.sender, c.domain)
 }
 
 // pass hands a request to the conversation of two SIP users, or of one on SIP
@@ -142,11 +143,11 @@ func (g sipDoor) sender(req *sip.Request, peer federation.Peer) (sip.Uri, error)
 		return from, sipx.Refuse(433, fault.Forbidden, "Anonymity Disallowed") // ADDR-31
 	}
 	if !peer.SpeaksFor(from.Host) {
-		return from, &sipx.Refusal{
+		return from, policy.Refuse(policy.Spoofed, &sipx.Refusal{
 			Status: sip.StatusForbidden,
 			Fields: []sip.Header{sipx.Warning(399, g.name, "The connection does not prove the domain of From; see the setting security of that domain")},
 			Err:    fault.E(fault.Forbidden, "Not authorised for this sender"),
-		}
+		})
 	}
 	return from, nil
 }
@@ -211,8 +212,12 @@ func (g *Gateway) response(req *sip.Request, status int, reason string, fields [
 	return trunk.Reply(req, status, reason, fields...)
 }
 
-// refused counts and logs what an entrance has not let in.
+// refused counts and logs what an entrance has not let in, and by which rule of
+// the operator.
 func (g *Gateway) refused(ctx context.Context, w federation.Wire, peer, from, to string, err error) {
 	g.admin.Refused(string(w), fault.KindOf(err).String())
+	if r, ok := errors.AsType[*policy.Refused](err); ok {
+		g.admin.Policy(string(w), string(r.Rule))
+	}
 	g.log.Log(ctx, slog.LevelInfo, "refused", "wire", w, "peer", peer, "from", from, "to", to, "err", err)
 }

@@ -61,7 +61,7 @@ func (g xmppDoor) stanza(e *xmltree.Element, h xep.Header, peer federation.Peer)
 		g.shards.Report(key, step.Reply{Of: step.Ref(m.ID), From: m.From, Error: m.Error})
 		return nil
 	}
-	if err := g.policy.Admit(time.Now(), from.URI.Host, m.From.Bare().String()); err != nil {
+	if err := g.admit(federation.XMPP, from.URI.Host, from.URI, to.URI); err != nil {
 		return err
 	}
 	return g.shards.Post(key, step.Got{Peer: from.URI.Host, From: from, To: to, Message: m})
@@ -97,17 +97,19 @@ func (g xmppDoor) xmppParties(m *xep.Message) (from, to step.Party, err error) {
 	}
 	home, behind := g.book.Behind(domain)
 	switch {
+	case !g.book.Stands(federation.XMPP, domain): // any more
+		return from, to, errNotServed
 	case !behind:
 		to.URI, err = mapping.ToURI(m.To)
 	case home.Domain == from.URI.Host:
 		to.URI, err = mapping.GatewayURI(m.To)
 	default: // only the home may use its gateway name (RES-23)
-		return from, to, &mapping.StanzaRefusal{
-			Type: "cancel", Condition: "not-allowed",
-			Err: fault.E(fault.Forbidden, "this gateway is for another domain"),
-		}
+		return from, to, errNotServed
 	}
-	return from, to, err
+	if err != nil {
+		return from, to, err
+	}
+	return from, to, g.allowed(from.URI.Host, to.URI.Host)
 }
 
 // stanzaRefusal is the one place where a failure of ours becomes a stanza

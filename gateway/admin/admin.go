@@ -42,6 +42,7 @@ type Server struct {
 	ended    *prometheus.CounterVec
 	ignored  *prometheus.CounterVec
 	refused  *prometheus.CounterVec
+	policy   *prometheus.CounterVec
 }
 
 // New returns a server that has counted nothing.
@@ -61,10 +62,14 @@ func New(status Status) *Server {
 			Name: "cpimgate_refused_total",
 			Help: "Requests and stanzas refused at the entrance, by wire and kind of failure.",
 		}, []string{"wire", "kind"}),
+		policy: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cpimgate_policy_total",
+			Help: "What of these a rule of the operator has refused, by wire and rule: spoofed, not_served, allow, block, per_peer, per_sender, strangers.",
+		}, []string{"wire", "rule"}),
 	}
 	s.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		s.ended, s.ignored, s.refused, &live{status},
+		s.ended, s.ignored, s.refused, s.policy, &live{status},
 	)
 	return s
 }
@@ -77,6 +82,10 @@ func (s *Server) Ignored(why string) { s.ignored.WithLabelValues(why).Inc() }
 
 // Refused counts what the entrance did not let in.
 func (s *Server) Refused(wire, kind string) { s.refused.WithLabelValues(wire, kind).Inc() }
+
+// Policy counts what the entrance did not let in because of a rule of the
+// operator.
+func (s *Server) Policy(wire, rule string) { s.policy.WithLabelValues(wire, rule).Inc() }
 
 // Run serves l until ctx is done.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {

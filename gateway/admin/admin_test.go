@@ -29,6 +29,7 @@ func TestServer(t *testing.T) {
 	s.Ended("sip-xmpp", "delivered")
 	s.Ignored("no body")
 	s.Refused("SIP", "forbidden")
+	s.Policy("SIP", "spoofed")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +59,7 @@ func TestServer(t *testing.T) {
 		`cpimgate_messages_total{outcome="delivered",way="sip-xmpp"} 1`,
 		`cpimgate_ignored_total{why="no body"} 1`,
 		`cpimgate_refused_total{kind="forbidden",wire="SIP"} 1`,
+		`cpimgate_policy_total{rule="spoofed",wire="SIP"} 1`,
 		`cpimgate_conversations 3`, `cpimgate_events_waiting 7`,
 		`cpimgate_connections{direction="in",wire="XMPP"} 2`,
 		`cpimgate_certificate_expiry_seconds{name="gw.example"} 42`,
