@@ -143,6 +143,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var run errgroup.Group
 	run.Go(func() error { return g.shards.Run(later) })
 	run.Go(func() error { return g.routes.Run(later) })
+	ends := endings{list: g.trust.Expiry, say: g.sayEnding}
+	run.Go(func() error { return ends.Run(later) })
 	run.Go(func() error {
 		defer stopSIP()
 		return g.s2s.Run(later)
