@@ -4,8 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"cpimgate/federation"
 	"cpimgate/gateway"
@@ -26,11 +28,16 @@ func (s serveCommand) Run(ctx context.Context) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	settings, err := config.Load(s.Config)
 	if err != nil {
 		return err
 	}
-	log := logger(settings.Log)
+	level := new(slog.LevelVar)
+	level.Set(settings.Log.Level)
+	log := logger(settings.Log.Format, level)
 	cfg := gateway.Config{Settings: settings, Version: version(), Log: log}
 	if s.Wire {
 		cfg.Trace = func(r federation.Record) {
@@ -46,14 +53,46 @@ func (s serveCommand) Run(ctx context.Context) error {
 		homes = append(homes, h.Domain)
 	}
 	log.Info("serving", "version", version(), "domains", strings.Join(homes, ","))
-	err = g.Run(ctx)
-	log.Info("stopped", "err", err)
-	return err
+	ended := make(chan error)
+	go func() { ended <- g.Run(ctx) }() // ends with ctx, and is waited for here
+	for {
+		select {
+		case <-hup:
+			s.reload(g, log, level)
+		case err := <-ended:
+			log.Info("stopped", "err", err)
+			return err
+		}
+	}
 }
 
-func logger(l config.Log) *slog.Logger {
-	o := &slog.HandlerOptions{Level: l.Level}
-	if l.Format == "json" {
+// reload reads the file again, as SIGHUP asks. A file with a mistake changes
+// nothing, and each mistake is told with its place.
+func (s serveCommand) reload(g *gateway.Gateway, log *slog.Logger, level *slog.LevelVar) {
+	settings, err := config.Load(s.Config)
+	if err == nil {
+		_, _, err = g.Reload(settings)
+	}
+	if err != nil {
+		for _, mistake := range mistakes(err) {
+			log.Error("settings are bad, what was read before stays in force", "err", mistake)
+		}
+		return
+	}
+	level.Set(settings.Log.Level)
+}
+
+// mistakes returns the errors that were joined to one.
+func mistakes(err error) []error {
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		return list.Unwrap()
+	}
+	return []error{err}
+}
+
+func logger(format string, level slog.Leveler) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
