@@ -189,6 +189,17 @@ func (r *Reader) Open() (*Element, error) {
 	return e, nil
 }
 
+// Default returns the default namespace at this point: after Open, the one
+// that what is inside has by itself; "" where none is declared.
+func (r *Reader) Default() string {
+	for i := len(r.scopes) - 1; i >= 0; i-- {
+		if r.scopes[i].prefix == "" {
+			return r.scopes[i].space
+		}
+	}
+	return ""
+}
+
 // Next reads one whole element. It returns io.EOF at the end of the enclosing
 // element, or of the input where none is open. White space between elements is
 // skipped; other text there is refused.

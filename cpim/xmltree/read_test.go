@@ -326,3 +326,18 @@ func TestKeepAlive(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// The default namespace is the stream's between elements, whatever stood inside
+// one.
+func TestDefault(t *testing.T) {
+	r := xmltree.NewReader(strings.NewReader("<s:s xmlns='a' xmlns:s='b'><x xmlns='c'><y xmlns='d'/></x></s:s>"), xmltree.Limits{})
+	if got := r.Default(); got != "" {
+		t.Errorf("before the header: %q", got)
+	}
+	if _, err := r.Open(); err != nil || r.Default() != "a" {
+		t.Errorf("after the header: %q, %v", r.Default(), err)
+	}
+	if _, err := r.Next(); err != nil || r.Default() != "a" {
+		t.Errorf("after an element: %q, %v", r.Default(), err)
+	}
+}

@@ -92,7 +92,7 @@ func authorities(p *pipes, over chan struct{}) {
 				}
 				return b.String()
 			}
-			read("xml:lang='en'>")
+			read(" version='1.0'>")
 			io.WriteString(r.nc, "<stream:stream "+streamNS+" from='b.example' to='a.example' id='1' version='1.0'><stream:features>"+offerDialback+"</stream:features>")
 			if m := verifyID.FindStringSubmatch(read("</db:")); m != nil {
 				io.WriteString(r.nc, "<db:verify from='b.example' to='a.example' id='"+m[2]+"' type='valid'/>")

@@ -43,6 +43,8 @@ func TestHeader(t *testing.T) {
 		{"not allowed", head("shut.example", "a.example"), "a.example", "shut.example", true, "policy-violation"},
 		{"not a stream", strings.Replace(head("b.example", "a.example"), "stream:stream", "stream:river", 1), "", "b.example", true, "bad-format"},
 		{"other stream namespace", strings.Replace(head("b.example", "a.example"), "etherx.jabber.org", "wrong.example", 1), "", "b.example", true, "invalid-namespace"},
+		{"jabber:client", strings.Replace(head("b.example", "a.example"), "'jabber:server'", "'jabber:client'", 1), "", "b.example", true, "invalid-namespace"},
+		{"no default namespace", strings.Replace(head("b.example", "a.example"), "xmlns='jabber:server'", "", 1), "a.example", "b.example", true, required},
 		{"DTD", "<!DOCTYPE x [<!ENTITY a 'b'>]>", "", "", true, "restricted-xml"},
 		{"UTF-16", "<?xml version='1.0' encoding='utf-16'?>" + head("b.example", "a.example")[21:], "", "", true, "unsupported-encoding"},
 		{"HTTP", "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n<x", "", "", true, "bad-format"},

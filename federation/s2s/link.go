@@ -80,6 +80,9 @@ func (l *link) open() (*xmltree.Element, error) {
 	case h.Name.Space != nsStream:
 		return h, refuse("invalid-namespace", "not the namespace of streams")
 	}
+	if space := l.xml.Default(); space != "" && space != xep.NS { // RFC 6120, section 4.8.2
+		return h, refuse("invalid-namespace", "a stream of %s", printable(space))
+	}
 	return h, nil
 }
 

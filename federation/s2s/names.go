@@ -97,7 +97,10 @@ func header(from, to, id, version string) []byte {
 			b = append(b, " "+a.name+"='"+xmltree.Escape(a.value)+"'"...)
 		}
 	}
-	return append(b, " xml:lang='en'>"...)
+	if id != "" {
+		b = append(b, " xml:lang='en'"...)
+	}
+	return append(b, '>')
 }
 
 // uLabels returns a domain as XMPP addresses spell it, in U-labels (RFC 7622,

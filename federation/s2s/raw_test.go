@@ -166,7 +166,7 @@ var initial = regexp.MustCompile(`<stream:stream [^>]* from='([^']*)' to='([^']*
 // features.
 func (r *raw) respond(features string) *raw {
 	r.t.Helper()
-	got := r.expect("xml:lang='en'>")
+	got := r.expect(" version='1.0'>")
 	m := initial.FindStringSubmatch(got)
 	if m == nil {
 		r.t.Fatalf("header %s", got)

@@ -12,6 +12,9 @@
 // What we do differently:
 //   - A header without "to" is refused, where RFC 6120, section 4.7.2 asks for
 //     leniency: with several domains there is nothing to guess.
+//   - Our initial stream header has no xml:lang, which RFC 6120, section 4.7.4
+//     asks for: each stanza without a language would inherit it, and we do not
+//     know what language our users write.
 //   - A db:result whose sender the peer's certificate proves is answered
 //     "valid" without a call back (XEP-0220, section 1, last paragraph).
 //   - After a lost stream we reconnect within a second, not within a minute

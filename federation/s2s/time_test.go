@@ -326,7 +326,7 @@ func TestHangingPeer(t *testing.T) {
 		start := time.Now()
 		out := a.send("juliet@b.example", "x")
 		r := <-p.dialed
-		r.expect("xml:lang='en'>")
+		r.expect(" version='1.0'>")
 		given(t, out, fault.Timeout)
 		after(t, start, 15*time.Second)
 	})
@@ -337,7 +337,7 @@ func TestStop(t *testing.T) {
 	bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
 		waiting := a.send("juliet@b.example", "x")
 		r := <-p.dialed
-		r.expect("xml:lang='en'>")
+		r.expect(" version='1.0'>")
 		go func() { a.stop() }() // the next stop waits for it
 		given(t, waiting, fault.Busy)
 		a.stop()
