@@ -14,9 +14,10 @@ import (
 type CA struct {
 	File string // its own certificate
 
-	t    testing.TB
-	name string
-	ca   *trusttest.CA
+	t     testing.TB
+	name  string
+	ca    *trusttest.CA
+	alter func(*trusttest.Options)
 }
 
 // NewCA returns an authority whose file is dir/name.pem.
@@ -31,6 +32,15 @@ func NewCA(t testing.TB, dir, name string) *CA {
 	return c
 }
 
+// With returns the same authority, but what it says in its certificates is
+// altered: another validity, other names.
+func (c *CA) With(alter func(*trusttest.Options)) *CA {
+	d := *c
+	d.name += "-altered"
+	d.alter = alter
+	return &d
+}
+
 // Issue writes a certificate for domains, and its key, beside the authority's
 // own, and returns both paths. It names each domain as a DNS name and as a SIP
 // URI (RFC 5922, section 7.1). It is good for both ends of a connection:
@@ -43,6 +53,9 @@ func (c *CA) Issue(domains ...string) (certFile, keyFile string) {
 	}
 	for _, d := range domains {
 		o.SIPURI = append(o.SIPURI, "sip:"+d)
+	}
+	if c.alter != nil {
+		c.alter(&o)
 	}
 	is, err := c.ca.Issue(o)
 	if err != nil {

@@ -47,7 +47,7 @@ listen:
   xmpps: "%[1]s:5270"
   admin: "%[1]s:9580"
 dns: {resolvers: ["%[5]s"]}
-limits: {per_sender: 100000, per_peer: 100000}
+limits: {per_sender: 100000, per_peer: 100000, strangers: 100000}
 `
 
 // StartGateway writes the gateway's file, runs it and returns when it says that

@@ -50,6 +50,12 @@ func XMPPRecords(domain string, host int, direct bool) string {
 	return b.String()
 }
 
+// DirectRecords say that servers find the XMPP server of a domain by direct TLS
+// (XEP-0368), and not otherwise.
+func DirectRecords(domain string, host int) string {
+	return fmt.Sprintf("_xmpps-server._tcp.%[1]s. SRV 0 0 5270 xmpp-server.%[1]s.\nxmpp-server.%[1]s. A NET.%[2]d\n", domain, host)
+}
+
 // ClientRecords say where clients find the XMPP server that [XMPPRecords]
 // named. go-sendxmpp wants both.
 func ClientRecords(domain string) string {

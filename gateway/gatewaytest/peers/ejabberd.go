@@ -1,0 +1,101 @@
+package peers
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// An EjabberdConfig says what kind of XMPP domain to run.
+type EjabberdConfig struct {
+	Domain string
+	Host   int      // last number of its address
+	Users  []string // localparts; each has [Password]
+
+	// Dialback lets peers whose certificate proves nothing identify themselves
+	// by dialback (XEP-0220), inside TLS. Without it only certificates count.
+	Dialback bool
+
+	// Authority signs its certificate; nil is the net's.
+	Authority *CA
+
+	// Roots is whom it trusts; nil is the net's authority.
+	Roots *CA
+}
+
+// An Ejabberd is a running XMPP server.
+type Ejabberd struct {
+	*Process
+
+	EjabberdConfig
+	Addr netip.Addr
+
+	net *Net
+	dir string
+}
+
+// ejabberdConfig is the server's file. TLS is required on every stream.
+const ejabberdConfig = `hosts: ["%[1]s"]
+loglevel: debug
+certfiles: ["%[2]s", "%[3]s"]
+ca_file: "%[4]s"
+s2s_cafile: "%[4]s"
+s2s_use_starttls: required
+outgoing_s2s_families: [ipv4]
+auth_method: internal
+listen:
+  - {port: 5222, ip: "%[5]s", module: ejabberd_c2s, starttls_required: true}
+  - {port: 5223, ip: "%[5]s", module: ejabberd_c2s, tls: true}
+  - {port: 5269, ip: "%[5]s", module: ejabberd_s2s_in}
+  - {port: 5270, ip: "%[5]s", module: ejabberd_s2s_in, tls: true}
+modules:
+  mod_disco: {}
+  mod_ping: {}
+  mod_roster: {}
+`
+
+// ejabberdLibs is where the Debian package has its Erlang applications.
+const ejabberdLibs = "/usr/lib/*/ejabberd-*/ebin/ejabberd.app"
+
+// StartEjabberd runs an XMPP server and returns when it takes connections from
+// servers. The zone must say where it is, as for [Net.StartProsody].
+func (n *Net) StartEjabberd(c EjabberdConfig) *Ejabberd {
+	n.t.Helper()
+	e := &Ejabberd{EjabberdConfig: c, Addr: n.Addr(c.Host), net: n, dir: "ejabberd-" + c.Domain}
+	cert, key := cmp.Or(c.Authority, n.CA).Issue(c.Domain)
+	text := fmt.Sprintf(ejabberdConfig, c.Domain, cert, key, cmp.Or(c.Roots, n.CA).File, e.Addr)
+	if c.Dialback {
+		text += "  mod_s2s_dialback: {}\n"
+	}
+	n.write(e.dir+"/ejabberd.yml", text)
+	e.Start()
+	return e
+}
+
+// Start runs the server again after Stop or Kill. It is the Erlang machine
+// itself, without the script of the Debian package, which changes to a user of
+// the system: a node without a name needs neither epmd nor a cookie.
+func (e *Ejabberd) Start() {
+	e.net.t.Helper()
+	apps, err := filepath.Glob(ejabberdLibs)
+	if err != nil || len(apps) == 0 {
+		e.net.t.Fatal("peers: there is no ejabberd: `make test` installs it")
+	}
+	dir := filepath.Join(e.net.Dir, e.dir)
+	var users strings.Builder
+	for _, u := range e.Users {
+		fmt.Fprintf(&users, "ejabberd_auth:try_register(<<%q>>, <<%q>>, <<%q>>), ", u, e.Domain, Password)
+	}
+	cmd := e.net.command("erl", "-noinput", "+sbwt", "none", "-mnesia", "dir", fmt.Sprintf("%q", dir+"/spool"),
+		"-s", "ejabberd", "-eval", users.String()+`io:format("users are there~n").`)
+	cmd.Env = append(cmd.Env, "EJABBERD_CONFIG_PATH="+dir+"/ejabberd.yml", "EJABBERD_LOG_PATH="+dir+"/ejabberd.log",
+		"SPOOL_DIR="+dir+"/spool", "ERL_LIBS="+filepath.Dir(filepath.Dir(filepath.Dir(apps[0]))),
+		"ERL_INETRC="+e.net.write(e.dir+"/inetrc", "{lookup, [file, native]}.\n{file, resolv, \"/etc/resolv.conf\"}.\n"))
+	e.Process = e.net.start("ejabberd "+e.Domain, cmd)
+	e.AwaitLine(0, "users are there")
+	for _, port := range []uint16{5222, 5269, 5270} {
+		e.until(fmt.Sprintf("port %d", port), func() error { return dial(netip.AddrPortFrom(e.Addr, port)) })
+	}
+}
