@@ -7,6 +7,7 @@ import (
 	"mellium.im/xmpp/jid"
 
 	"cpimgate/cpim/fault"
+	"cpimgate/cpim/xep"
 )
 
 // ToJID maps a sip, sips, im or pres URI to an XMPP address (RFC 7247, section
@@ -136,6 +137,9 @@ func GatewayURI(j jid.JID) (sip.Uri, error) {
 // compose makes a JID of a user name that is not yet escaped. It refuses what
 // would be no JID to the next reader, and what another name could lead to.
 func compose(user, domain, resource string) (jid.JID, error) {
+	if j, plain := xep.PlainJID(user, domain, resource); plain {
+		return j, nil
+	}
 	j, err := jid.New(escapeLocal(user), domain, resource)
 	if err != nil {
 		return jid.JID{}, fault.Wrap(fault.NotFound, err, "address has no XMPP form")

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"cpimgate/cpim/fault"
+	"cpimgate/cpim/xep"
 )
 
 // names converts between A-labels and U-labels as a lookup does (RFC 5891,
@@ -23,6 +24,9 @@ var names = idna.New(
 // case, no final dot, or an address literal in its canonical form (RFC 7622,
 // section 3.2).
 func domainToXMPP(host string) (string, error) {
+	if _, plain := xep.PlainJID("", host, ""); plain {
+		return host, nil
+	}
 	if ip, ok := literal(host); ok {
 		return ip, nil
 	}
@@ -42,6 +46,9 @@ func domainToXMPP(host string) (string, error) {
 
 // domainToSIP undoes domainToXMPP: A-labels, or an address literal.
 func domainToSIP(domain string) (string, error) {
+	if _, plain := xep.PlainJID("", domain, ""); plain {
+		return domain, nil
+	}
 	if ip, ok := literal(domain); ok {
 		return ip, nil
 	}

@@ -157,7 +157,7 @@ func delayOf(e *xmltree.Element) *Delay {
 	if stamp.Year() < 1 || stamp.Year() > 9999 {
 		return nil
 	}
-	from, err := parse(e.Get("from"))
+	from, err := ParseJID(e.Get("from"))
 	if err != nil {
 		from = jid.JID{}
 	}

@@ -21,18 +21,11 @@ type Header struct {
 func HeaderOf(e *xmltree.Element) (Header, error) {
 	h := Header{Name: e.Name.Local, ID: e.Get("id"), Type: e.Get("type"), Lang: e.GetName(xmltree.Lang)}
 	var err error
-	if h.From, err = parse(e.Get("from")); err != nil {
+	if h.From, err = ParseJID(e.Get("from")); err != nil {
 		return h, fault.Wrap(fault.Malformed, err, "from is not an address")
 	}
-	if h.To, err = parse(e.Get("to")); err != nil {
+	if h.To, err = ParseJID(e.Get("to")); err != nil {
 		return h, fault.Wrap(fault.Malformed, err, "to is not an address")
 	}
 	return h, nil
-}
-
-func parse(s string) (jid.JID, error) {
-	if s == "" {
-		return jid.JID{}, nil
-	}
-	return jid.Parse(s)
 }
