@@ -120,7 +120,7 @@ func (g *Gateway) wires(cfg Config) {
 		Queue: s.Limits.Queue, Idle: s.Limits.Idle,
 	}
 	find := locate.New(locate.Config{Resolver: cfg.Resolver, Book: g.book, Log: cfg.Log})
-	g.routes = routes{speaks: find.Speaks, limit: s.Limits.Queue, waiting: map[string][]answer{}}
+	g.routes = routes{speaks: find.Speaks, limit: s.Limits.Queue, waiting: map[string][]answer{}, found: map[string]verdict{}}
 	g.trunk = trunk.New(trunk.Config{
 		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: g.book, Locate: find, Trust: g.trust,
 		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls,

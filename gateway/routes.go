@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"time"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/federation"
@@ -20,8 +21,20 @@ type routes struct {
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before and after
 	waiting map[string][]answer
-	work    sync.WaitGroup // one goroutine for each domain in waiting; Run waits for it
+	found   map[string]verdict // lately, at most maxDomains
+	work    sync.WaitGroup     // one goroutine for each domain in waiting; Run waits for it
 }
+
+// A verdict is what was found out about a domain, and until when nobody asks
+// again. That is the least that the locator remembers anything, so no verdict
+// outlives its records by more than that (RES-04).
+type verdict struct {
+	wire  federation.Wire
+	err   error
+	until time.Time
+}
+
+const verdictHolds = time.Second
 
 // An answer is told the protocol, or why there is none.
 type answer func(federation.Wire, error)
@@ -42,12 +55,17 @@ func (r *routes) Run(ctx context.Context) error {
 	return nil
 }
 
-// ask has then told how a domain is reached, on another goroutine. It does not
-// block.
+// ask has then told how a domain is reached: at once if that was found out just
+// now, else on another goroutine. It does not block.
 func (r *routes) ask(domain string, then answer) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	queue, busy := r.waiting[domain]
+	if v, ok := r.found[domain]; ok && !busy && time.Now().Before(v.until) {
+		r.mu.Unlock()
+		then(v.wire, v.err)
+		return nil
+	}
+	defer r.mu.Unlock()
 	if r.ctx == nil || len(queue) >= r.limit || !busy && len(r.waiting) >= maxDomains {
 		return fault.E(fault.Busy, "too many messages at once")
 	}
@@ -77,8 +95,18 @@ func (r *routes) find(ctx context.Context, domain string) {
 		if err == nil {
 			wire, _, err = speech.Choose(federation.SIP)
 		}
+		r.remember(domain, verdict{wire, err, time.Now().Add(verdictHolds)})
 		for _, then := range queue {
 			then(wire, err)
 		}
 	}
+}
+
+func (r *routes) remember(domain string, v verdict) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.found) >= maxDomains {
+		clear(r.found)
+	}
+	r.found[domain] = v
 }
