@@ -64,12 +64,15 @@ func (c *Config) Peer(domain string) Peer {
 		rest = parent
 	}
 	p.inherit(c.Peers["*"])
-	p.inherit(&Peer{
-		Allow: new(true), Security: new(federation.Required),
-		PagerSize: new(1300), PagerType: new("normal"), BareJIDErrors: new("6xx"), Encrypted: new("refuse"),
-		XHTML: new(true), Reactions: new(true), SIPS: new(false),
-	})
+	p.inherit(&unsaid)
 	return p
+}
+
+// unsaid is what holds for a key that no entry has.
+var unsaid = Peer{
+	Allow: new(true), Security: new(federation.Required),
+	PagerSize: new(1300), PagerType: new("normal"), BareJIDErrors: new("6xx"), Encrypted: new("refuse"),
+	XHTML: new(true), Reactions: new(true), SIPS: new(false),
 }
 
 // inherit fills the keys that p lacks from q.
