@@ -1,6 +1,7 @@
 package gatewaytest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type World struct {
 	SIP     *SIPDomain
 	XMPP    *XMPPDomain
 	Gateway *gateway.Gateway
+	YAML    string // the gateway's settings
 
 	dir     string
 	names   net.PacketConn // of the name server
@@ -52,6 +54,7 @@ type Options struct {
 	SIP, XMPP           string   // domains; example.net and example.com
 	SIPUsers, XMPPUsers []string // romeo and juliet
 	YAML                string   // more settings of the gateway
+	Admin               string   // where the gateway shows health and metrics; off
 	Version             string   // of the gateway; test
 
 	// Where the programs of the people may connect, each an address of loopback
@@ -140,13 +143,13 @@ func (w *World) gateway(o Options) error {
 	if _, _, w.CAFile, err = w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP, "sip:gw." + o.SIP}}); err != nil {
 		return err
 	}
-	yaml := fmt.Sprintf(`domains:
+	w.YAML = fmt.Sprintf(`domains:
   %s: {users: sip, server: "sip:%[1]s:%d;transport=tls"}
 tls: {cert: cert.pem, key: key.pem}
 dns: {resolvers: ["%[4]s"]}
-listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0.1:0", xmpps: off, admin: off}
-%[3]s`, o.SIP, w.SIP.port, o.YAML, w.DNS)
-	settings, err := config.Parse(filepath.Join(w.dir, "cpimgate.yaml"), []byte(yaml))
+listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0.1:0", xmpps: off, admin: %[5]q}
+%[3]s`, o.SIP, w.SIP.port, o.YAML, w.DNS, cmp.Or(o.Admin, "off"))
+	settings, err := w.settings(w.YAML)
 	if err != nil {
 		return err
 	}
@@ -154,6 +157,19 @@ listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0
 		Settings: settings, Version: o.Version, Log: o.Log, Trace: o.Trace, Roots: w.CA.Pool(),
 	})
 	return err
+}
+
+func (w *World) settings(yaml string) (*config.Config, error) {
+	return config.Parse(filepath.Join(w.dir, "cpimgate.yaml"), []byte(yaml))
+}
+
+// Reload gives the running gateway other settings, as SIGHUP does.
+func (w *World) Reload(yaml string) (live, restart []string, err error) {
+	settings, err := w.settings(yaml)
+	if err != nil {
+		return nil, nil, err
+	}
+	return w.Gateway.Reload(settings)
 }
 
 // zone returns the records of the world. The gateway is the SIP domain's XMPP
