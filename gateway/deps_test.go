@@ -43,6 +43,7 @@ gateway/policy: federation mapping cpim/...
 gateway/shard:  gateway/step
 gateway/talk:   gateway/step mapping cpim/... federation
 gateway/admin:  gateway/config
+gateway/probe:  gateway/config federation federation/locate federation/trust federation/s2s federation/trunk cpim/sipx cpim/xmltree
 gateway: cpim/... mapping federation federation/locate federation/trust federation/s2s federation/trunk gateway/step gateway/config gateway/policy gateway/shard gateway/talk gateway/admin
 
 gateway/gatewaytest:       ...

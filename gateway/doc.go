@@ -44,6 +44,7 @@
 //	gateway/shard             the loops that run them
 //	gateway/talk              the pager conversation of two users
 //	gateway/admin             health and metrics
+//	gateway/probe             why a domain cannot be reached
 //	gateway/gatewaytest       small real domains, scenes, real peers, load
 //	testdata                  vectors, scenes, the requirement ledger and its checker
 //
