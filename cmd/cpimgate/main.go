@@ -2,6 +2,8 @@
 //
 //	cpimgate serve                 carry messages, as /etc/cpimgate/cpimgate.yaml says
 //	cpimgate demo                  a small SIP domain and a small XMPP domain write to each other
+//	cpimgate check DOMAIN          find out why a domain cannot be reached
+//	cpimgate map FILE              show what a message becomes on the other side
 //	cpimgate config check          read the file and say what is wrong with it
 //	cpimgate config show           what holds, defaults filled in
 //	cpimgate config example        a file to begin with
@@ -9,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -21,6 +24,8 @@ import (
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Carry messages until told to stop."`
 	Demo    demoCommand    `cmd:"" help:"Let a small SIP domain and a small XMPP domain write to each other, all in this process."`
+	Check   probeCommand   `cmd:"" help:"Find out why a domain cannot be reached, and what to fix first."`
+	Map     mapCommand     `cmd:"" help:"Show what a SIP message or a stanza becomes on the other side, offline."`
 	Config  configCommands `cmd:"" help:"Look at the configuration."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
@@ -45,10 +50,30 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var c commands
-	k := kong.Parse(&c, kong.Name("cpimgate"), kong.UsageOnError(), kong.BindTo(ctx, (*context.Context)(nil)),
+	k := kong.Parse(&c, kong.Name("cpimgate"), kong.UsageOnError(), kong.BindTo(ctx, (*context.Context)(nil)), kong.Exit(leave),
 		kong.Description("Gateway between SIP/SIMPLE domains and XMPP domains."))
 	if err := k.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "cpimgate:", err)
-		os.Exit(1)
+		if text := err.Error(); text != "" {
+			fmt.Fprintln(os.Stderr, "cpimgate:", text)
+		}
+		os.Exit(statusOf(err))
 	}
+}
+
+// statusOf returns the exit status that an error wants: 1 unless it says
+// another.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[exit](err); ok {
+		return e.code
+	}
+	return 1
+}
+
+// leave ends the program before a command has run: after --help, or because
+// the command line is wrong.
+func leave(code int) {
+	if code != 0 {
+		code = wrongUsage
+	}
+	os.Exit(code)
 }
