@@ -59,7 +59,7 @@ func hostOf(a net.Addr) netip.Addr {
 func (t *Trunk) enter(ip netip.Addr) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key := ip.String()
+	key := network(ip)
 	if t.draining || t.accepted >= t.cfg.Limits.Conns || t.perIP[key] >= t.cfg.Limits.ConnsPerIP {
 		return false
 	}
@@ -68,9 +68,18 @@ func (t *Trunk) enter(ip netip.Addr) bool {
 	return true
 }
 
+// network returns what counts as one address: of IPv6 a /64, which is the least
+// that one host gets (RFC 4291).
+func network(ip netip.Addr) string {
+	if prefix, err := ip.Prefix(64); err == nil && ip.Is6() {
+		return prefix.String()
+	}
+	return ip.String()
+}
+
 // leave takes it off again. The caller holds t.mu.
 func (t *Trunk) leave(ip netip.Addr) {
-	key := ip.String()
+	key := network(ip)
 	t.accepted--
 	if t.perIP[key]--; t.perIP[key] == 0 {
 		delete(t.perIP, key)
@@ -107,5 +116,7 @@ func (t *Trunk) identify(s *stream, cs tls.ConnectionState) {
 	if err != nil {
 		t.log.Info("certificate refused", "peer", s.remote, "err", err)
 	}
-	s.names = names
+	if s.names = names; len(names) > 0 {
+		s.until, s.ours = expiry(cs), hostName(cs.ServerName)
+	}
 }

@@ -98,7 +98,7 @@ func (t *Trunk) open(ctx context.Context, key linkKey, to federation.Target) (*s
 	err = t.cfg.Trust.Verify(federation.SIP, cs, key.domain)
 	switch {
 	case err == nil:
-		s.names = []string{key.domain}
+		s.names, s.until = []string{key.domain}, expiry(cs)
 	case t.cfg.Book.Rules(key.domain).Security == federation.Required:
 		_ = c.Close()
 		return nil, fault.Wrap(fault.Forbidden, err, "the peer's certificate is not good for its domain")

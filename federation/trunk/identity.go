@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -71,4 +72,47 @@ func (t *Trunk) livesAt(domain string, ip netip.Addr) (bool, error) {
 	defer cancel()
 	targets, err := t.cfg.Locate.SIP(ctx, locate.SIPQuery{Host: domain})
 	return slices.ContainsFunc(targets, func(to federation.Target) bool { return to.Addr.Addr().Unmap() == ip }), err
+}
+
+// trusted reports whether a peer belongs to the trust domain: it is the server
+// of a home whose users use SIP (RFC 3325, section 2.3).
+func (t *Trunk) trusted(peer federation.Peer) bool {
+	return slices.ContainsFunc(peer.Domains, func(domain string) bool {
+		home, ok := t.cfg.Book.Home(domain)
+		return ok && home.Users == federation.SIP
+	}) && peer.Proof != federation.Claimed
+}
+
+// distrust takes out of a request what its sender may not assert (RFC 3325,
+// sections 5 and 8).
+func (t *Trunk) distrust(req *sip.Request, peer federation.Peer) {
+	if !t.trusted(peer) {
+		remove(req, "P-Asserted-Identity")
+	}
+}
+
+// guard keeps asserted identities from a peer outside of the trust domain if
+// the user asks for that, and takes out what is meant for the first proxy only
+// (RFC 3325, sections 7 and 9.2).
+func (t *Trunk) guard(req *sip.Request, domain string) {
+	remove(req, "P-Preferred-Identity")
+	if home, ok := t.cfg.Book.Home(domain); ok && home.Users == federation.SIP {
+		return
+	}
+	for _, value := range sipx.Values(req, "Privacy") {
+		for token := range strings.FieldsFuncSeq(value, func(r rune) bool { return strings.ContainsRune("; \t", r) }) {
+			if strings.EqualFold(token, "id") {
+				remove(req, "P-Asserted-Identity")
+			}
+		}
+	}
+}
+
+// remove takes all header fields of a name out, however it is spelled.
+func remove(req *sip.Request, name string) {
+	for _, h := range slices.Clone(req.Headers()) {
+		if strings.EqualFold(h.Name(), name) {
+			req.RemoveHeader(h.Name())
+		}
+	}
 }

@@ -75,6 +75,7 @@ func (t *Trunk) arrive(msg sip.Message) {
 	sipx.Expand(req)
 	mark(req, source)
 	if req.IsAck() || req.IsCancel() {
+		t.estrange(req, s, source)
 		return // for a transaction that has its place already
 	}
 	if key, err := sip.ServerTxKeyMake(req); err == nil { // else sipgo answers 400

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,9 @@ type Sending struct {
 //
 // What is missing is added: Via, Max-Forwards, CSeq, Call-ID and a From tag.
 // The Request-URI's port and transport count if its host is the domain.
+//
+// Redirections within the domain are followed, and challenges answered
+// ([Config.Credentials]); each takes the next CSeq, which the response shows.
 func (t *Trunk) Send(req *sip.Request, domain string, o Sending, done func(*sip.Response, error)) {
 	if o.By.IsZero() {
 		o.By = time.Now().Add(t.cfg.Timeout)
@@ -74,39 +78,59 @@ func (t *Trunk) report(done func(*sip.Response, error), res *sip.Response, err e
 	done(res, err)
 }
 
-// route tries a domain's targets in order until one gives an answer that is
-// not 503 (RFC 3263, section 4.3).
+// route finds the way of a request, over redirections, to its final response.
 func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string, check func(*sip.Request) error) (*sip.Response, error) {
 	req = t.complete(req)
-	if err := sipx.CheckOutgoing(req); err != nil {
+	t.guard(req, domain)
+	asked := map[string]bool{canonical(req.Recipient): true}
+	for {
+		res, err := t.spread(ctx, &req, domain, check)
+		if err != nil {
+			return nil, err
+		}
+		next := redirected(req, res, domain, asked)
+		if next == nil {
+			return res, nil
+		}
+		t.log.Info("redirected", "peer", domain, "status", res.StatusCode)
+		req = next
+	}
+}
+
+// spread tries a domain's targets in order until one gives an answer that is
+// not 503 (RFC 3263, section 4.3). Those that have asked us to wait are left
+// out. The request becomes the one that was answered.
+func (t *Trunk) spread(ctx context.Context, req **sip.Request, domain string, check func(*sip.Request) error) (*sip.Response, error) {
+	if err := sipx.CheckOutgoing(*req); err != nil {
 		return nil, err
 	}
-	targets, err := t.cfg.Locate.SIP(ctx, query(req, domain))
+	targets, err := t.cfg.Locate.SIP(ctx, query(*req, domain))
 	if err != nil {
 		return nil, err
 	}
+	all := len(targets)
+	targets = slices.DeleteFunc(slices.Clone(targets), t.rests)
 	var busy *sip.Response
 	err = fault.E(fault.NoRoute, "no way to reach the domain")
+	if all > 0 {
+		err = fault.E(fault.Busy, "the peer's server asks us to wait")
+	}
 	for i, target := range targets {
-		if check != nil {
-			if err := check(t.stamp(req, target.Transport)); err != nil {
-				return nil, err
-			}
-		}
 		share, cancel := shareOf(ctx, len(targets)-i)
-		res, aerr := t.try(share, req, target)
+		res, aerr := t.ask(share, req, target, check)
 		cancel()
-		if aerr == nil && sipx.CheckResponse(res) != nil {
-			res, aerr = nil, fault.Wrap(fault.Timeout, sipx.CheckResponse(res), "no usable answer from the peer's server")
-		}
-		if aerr == nil && res.StatusCode != sip.StatusServiceUnavailable {
+		switch {
+		case aerr == nil && res.StatusCode != sip.StatusServiceUnavailable:
 			return res, nil
-		}
-		if aerr != nil {
+		case aerr == nil:
+			t.rest(target, res)
+			busy = res
+		default:
+			if u, ok := errors.AsType[unfit](aerr); ok {
+				return nil, u.error
+			}
 			err = aerr
 			t.log.Info("target failed", "peer", domain, "target", target.String(), "err", aerr)
-		} else {
-			busy = res
 		}
 		if ctx.Err() != nil {
 			break
@@ -117,6 +141,36 @@ func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string, chec
 	}
 	return nil, err
 }
+
+// ask sends a request to one target and answers what it is asked for: each
+// realm once (RFC 3261, section 22.2).
+func (t *Trunk) ask(ctx context.Context, req **sip.Request, to federation.Target, check func(*sip.Request) error) (*sip.Response, error) {
+	out := t.signed(*req, to.Domain)
+	answered := make(map[string]bool)
+	for {
+		if check != nil {
+			if err := check(t.stamp(out, to.Transport)); err != nil {
+				return nil, unfit{err}
+			}
+		}
+		res, err := t.try(ctx, out, to)
+		if err != nil {
+			return nil, err
+		}
+		if err := sipx.CheckResponse(res); err != nil {
+			return nil, fault.Wrap(fault.Timeout, err, "no usable answer from the peer's server")
+		}
+		*req = out
+		next, ok := t.authorize(out, res, to.Domain, answered)
+		if !ok {
+			return res, nil
+		}
+		out = next
+	}
+}
+
+// unfit is the error of [Sending.Check]: another target changes nothing.
+type unfit struct{ error }
 
 // shareOf divides the time that is left among the targets that are left.
 func shareOf(ctx context.Context, targets int) (context.Context, context.CancelFunc) {
@@ -198,9 +252,14 @@ func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.T
 		}
 		out := t.stamp(req, to.Transport)
 		out.SetDestination(s.addr.String())
+		sent := time.Now()
 		res, err := t.transact(ctx, out)
 		if alert := s.refused.Load(); err != nil && alert != nil {
 			return nil, handshakeFault(alert)
+		}
+		if err != nil && s.deaf(sent) {
+			t.log.Info("connection closed: no answer", "peer", s.name())
+			_ = s.Close()
 		}
 		if err == nil || !used || !first || !errors.Is(err, sip.ErrTransactionTransport) {
 			return res, err
@@ -217,7 +276,7 @@ func (t *Trunk) stamp(req *sip.Request, via federation.Transport) *sip.Request {
 	network := strings.ToUpper(string(via))
 	hop := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: network, Host: t.cfg.Name, Port: t.port(via)}
 	hop.Params = sip.NewParams()
-	hop.Params.Add("branch", sipx.NewBranch())
+	hop.Params.Add("branch", branchOf(req))
 	switch via {
 	case federation.UDP:
 		hop.Params.Add("rport", "")

@@ -23,6 +23,7 @@ func (t *Trunk) request(req *sip.Request, tx *sip.ServerTx) {
 		tx.Terminate()
 		return
 	case req.IsCancel(): // sipgo has found no INVITE for it
+		t.familiar(req)
 		_ = tx.Respond(Reply(req, sip.StatusCallTransactionDoesNotExists, "No such transaction"))
 		return
 	}
@@ -70,6 +71,9 @@ func (t *Trunk) serve(a *arrival) error {
 	if req.Method == sip.OPTIONS {
 		return t.options(a)
 	}
+	if err := t.loop(a); err != nil { // before we ask who sends it: it is our own
+		return err
+	}
 	peer, err := t.identity(a)
 	if err != nil {
 		return err
@@ -77,6 +81,8 @@ func (t *Trunk) serve(a *arrival) error {
 	a.mu.Lock()
 	a.peer = peer
 	a.mu.Unlock()
+	t.distrust(req, peer)
+	t.alias(a)
 	for _, check := range []func(*arrival) error{t.method, t.hops, t.once, t.extensions, t.content} {
 		if err := check(a); err != nil {
 			return err

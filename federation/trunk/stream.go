@@ -29,13 +29,20 @@ type stream struct {
 	via     federation.Transport
 	dialled bool
 	domain  string               // dialled for
+	ours    string               // accepted: the domain of ours that the peer wants, by SNI
 	names   []string             // domains that it may speak for by certificate
+	until   time.Time            // when the certificate ends that names them
+	aliased bool                 // it stands in Trunk.links; Trunk.mu
 	cs      *tls.ConnectionState // nil without TLS
 	since   time.Time
 
 	buf   []byte // received, not handed over
 	out   []byte // rest of the message that is being handed over
 	heard bool   // a whole message has come
+	keep  keeper
+
+	octets atomic.Int64 // when something has come, in Unix nanoseconds
+	spoken atomic.Int64 // when a message has come or gone
 
 	refused atomic.Pointer[net.OpError] // the peer's TLS alert
 
@@ -54,6 +61,9 @@ func (t *Trunk) newStream(c net.Conn, via federation.Transport) *stream {
 		addr: discard(2 * id), local: discard(2*id + 1),
 		ready: make(chan struct{}), closed: make(chan struct{}),
 	}
+	s.octets.Store(s.since.UnixNano())
+	s.spoken.Store(s.since.UnixNano())
+	s.keep.alive(s.since)
 	if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
 		s.remote = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	}
@@ -107,6 +117,7 @@ func (s *stream) receive() error {
 		}
 		if want > 0 && want <= len(s.buf) {
 			s.out, s.buf, s.heard = s.buf[:want:want], s.buf[want:], true
+			s.spoken.Store(time.Now().UnixNano())
 			s.t.trace(federation.Record{Peer: s.name(), Via: s.via, Text: s.out})
 			if readable(s.out) {
 				return nil
@@ -143,57 +154,19 @@ func (s *stream) reject() error {
 	return nil
 }
 
-// keepAlive takes CRLFs from between messages and answers a double one (RFC
-// 5626, section 4.4.1).
-func (s *stream) keepAlive() error {
-	for bytes.HasPrefix(s.buf, blank[:2]) && len(s.buf) > 2 {
-		if !bytes.HasPrefix(s.buf, blank) {
-			if len(s.buf) == 3 && s.buf[2] == '\r' {
-				return nil // perhaps half of a ping
-			}
-			s.buf = s.buf[2:]
-			continue
-		}
-		s.buf = s.buf[4:]
-		if _, err := s.write(blank[:2]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fill reads once more from the peer.
-func (s *stream) fill(started time.Time) error {
-	lim := &s.t.cfg.Limits
-	deadline := time.Now().Add(lim.Idle)
-	switch {
-	case !started.IsZero():
-		deadline = started.Add(lim.Handshake)
-	case !s.heard && !s.dialled:
-		deadline = s.since.Add(lim.Handshake)
-	}
-	if err := s.Conn.SetReadDeadline(deadline); err != nil {
-		return err
-	}
-	if cap(s.buf)-len(s.buf) < 1024 {
-		s.buf = append(make([]byte, 0, 2*len(s.buf)+4096), s.buf...)
-	}
-	n, err := s.Conn.Read(s.buf[len(s.buf):cap(s.buf)])
-	s.buf = s.buf[:len(s.buf)+n]
-	if n > 0 {
-		return nil
-	}
-	// In TLS 1.3 a peer refuses our certificate after the handshake.
+// alert notes that a peer refuses our certificate. In TLS 1.3 it does so after
+// the handshake.
+func (s *stream) alert(err error) {
 	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" {
 		s.refused.Store(alert)
 		s.t.log.Info("TLS refused by the peer", "peer", s.name(), "err", err)
 	}
-	return err
 }
 
 // Write implements [net.Conn]. sipgo writes a message at a time.
 func (s *stream) Write(p []byte) (int, error) {
 	s.t.trace(federation.Record{Out: true, Peer: s.name(), Via: s.via, Text: p})
+	s.spoken.Store(time.Now().UnixNano())
 	return s.write(p)
 }
 

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
@@ -57,6 +58,10 @@ type Config struct {
 	Methods []sip.RequestMethod                    // that the Handler takes; MESSAGE
 	Accept  []string                               // media types of bodies, "text/*" allowed; all
 	Dialog  func(callID, ours, theirs string) bool // knows the dialog of a request with a To tag; there are none
+
+	// Credentials returns with what to answer a peer domain that asks for a
+	// password in a realm (RFC 3261, section 22); false for nothing. There are none.
+	Credentials func(domain, realm string) (user, password string, ok bool)
 
 	// Limits are by default Message 65535, Conns 2000, ConnsPerIP 100, Queue
 	// 2000 (requests open from one connection, or to one domain), Handshake 10 s
@@ -114,6 +119,9 @@ type Trunk struct {
 	wg      sync.WaitGroup  // all that Run waits for
 	next    atomic.Uint64   // synthetic addresses
 	started chan struct{}   // closed when Run has begun
+	stray   string          // see stray.go
+	logins  *lru.Cache[string, []*login]
+	resting *lru.Cache[federation.Target, time.Time] // targets that asked us to wait, and until when
 
 	mu         sync.Mutex
 	running    bool               // Run has begun
@@ -139,9 +147,11 @@ func New(cfg Config) *Trunk {
 		cfg: cfg, log: cfg.Log.With("wire", "SIP"),
 		started: make(chan struct{}), tcp: newHandover(), tls: newHandover(),
 		streams: make(map[string]*stream), perIP: make(map[string]int), links: make(map[linkKey]*link),
-		queued: make(map[string]int), finals: make(map[string]chan *sip.Response), arrivals: make(map[string]*arrival), merged: make(map[string]string),
-		lines: make(map[string]*line), idle: make(chan struct{}),
+		queued: make(map[string]int), finals: make(map[string]chan *sip.Response), arrivals: make(map[string]*arrival),
+		merged: make(map[string]string), lines: make(map[string]*line), idle: make(chan struct{}), stray: sipx.NewBranch(),
 	}
+	t.logins, _ = lru.New[string, []*login](maxLogins) // these fail for sizes below one only
+	t.resting, _ = lru.New[federation.Target, time.Time](maxResting)
 	t.layers()
 	for _, pc := range cfg.UDP {
 		t.udp = append(t.udp, newPackets(t, pc))
