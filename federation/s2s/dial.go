@@ -32,6 +32,8 @@ type outbound struct {
 	features *xmltree.Element // not nil
 	proof    federation.Proof // what the peer has shown
 	auth     string           // how we have proved ourselves
+	managed  bool             // by stream management
+	orderly  bool             // the peer has closed it; to be read when the reader has ended
 
 	once   sync.Once
 	dead   chan struct{} // closed when nothing may be written any more
@@ -50,12 +52,14 @@ const (
 const maxHops = 3
 
 // dial opens a stream for a pair of domains: it tries the peer's targets in
-// their order. The error is a fault that names all attempts to the operator.
-func (s *Server) dial(ctx context.Context, k key, use purpose) (*outbound, error) {
+// their order, after those that are given. The error is a fault that names all
+// attempts to the operator.
+func (s *Server) dial(ctx context.Context, k key, use purpose, first ...federation.Target) (*outbound, error) {
 	targets, err := s.cfg.Locate.XMPP(ctx, k.to)
 	if err != nil {
 		return nil, err
 	}
+	targets = append(first, targets...)
 	var causes []error
 	kind, text := fault.Timeout, "the far server cannot be reached"
 	for hops := 0; len(targets) > 0 && ctx.Err() == nil; {
@@ -316,8 +320,9 @@ func failure(e *xmltree.Element) string {
 }
 
 // read is the reader of a stream in use. Only the end of the stream, its
-// errors and late answers of dialback may come (RFC 6120, section 4.5).
-func (o *outbound) read() {
+// errors, late answers of dialback and acknowledgements may come (RFC 6120,
+// section 4.5).
+func (o *outbound) read(acks func(h uint32) error) {
 	var err error
 	for err == nil {
 		var e *xmltree.Element
@@ -328,10 +333,15 @@ func (o *outbound) read() {
 			o.log().Warn("unsolicited dialback dropped", "element", e.Name.Local, "type", printable(e.Get("type")))
 			continue
 		}
+		if e.Name.Space == nsSM {
+			err = o.acknowledge(e, acks)
+			continue
+		}
 		if err = stanza(e); err == nil {
 			err = refuse("not-authorized", "this stream is for our stanzas only")
 		}
 	}
+	o.orderly = err == io.EOF
 	o.fail(err)
 	o.shut(err)
 }

@@ -137,7 +137,7 @@ func (in *inbound) authorise(k key, proof federation.Proof) {
 	in.pairs[k] = federation.Peer{Domains: []string{k.from}, Proof: proof, Addr: in.addr, Via: in.via}
 	if in.idle == nil {
 		in.since = time.Now()
-		in.idle = time.AfterFunc(in.lim.Idle, in.finish)
+		in.idle = time.AfterFunc(in.lim.Idle, in.bye)
 	}
 	if proof == federation.Certificate && in.expiry == nil {
 		in.expiry = in.untilExpiry(func() { in.end(errExpired.append(nil)) })

@@ -28,11 +28,12 @@ type inbound struct {
 	from, to   string // of the stream header; from may be ""
 	id         string // of the stream as it is now
 	security   federation.Security
-	mismatch   error // why the certificate does not prove from
-	external   bool  // SASL is done
-	challenged bool  // SASL waits for a response
-	tries      int   // of SASL
-	answered   bool  // db:verify was served
+	mismatch   error      // why the certificate does not prove from
+	external   bool       // SASL is done
+	challenged bool       // SASL waits for a response
+	tries      int        // of SASL
+	answered   bool       // db:verify was served
+	rec        *reception // stream management is on; written by the reader, under state
 
 	checks sync.WaitGroup
 	state  sync.Mutex
@@ -56,7 +57,7 @@ func (in *inbound) run(ctx context.Context) {
 	in.nc.SetReadDeadline(in.srv.by())
 	stop := context.AfterFunc(ctx, func() {
 		in.hurry()
-		in.finish()
+		in.bye()
 	})
 	err := in.serve(ctx)
 	stop()
@@ -79,6 +80,7 @@ func (in *inbound) run(ctx context.Context) {
 	if isTimeout(err) && !in.authorised() && !in.answered {
 		err = refuse("policy-violation", "not authenticated in time")
 	}
+	in.forget(err == io.EOF)
 	in.shut(err)
 	in.leave(err)
 }
@@ -203,7 +205,11 @@ func (in *inbound) features() string {
 	case in.mismatch == nil && !in.external:
 		b.WriteString("<mechanisms xmlns='" + nsSASL + "'><mechanism>EXTERNAL</mechanism></mechanisms>")
 	}
-	b.WriteString("<dialback xmlns='" + nsFeature + "'><errors/></dialback></stream:features>")
+	b.WriteString("<dialback xmlns='" + nsFeature + "'><errors/></dialback>")
+	if in.authorised() {
+		b.WriteString("<sm xmlns='" + nsSM + "'/>")
+	}
+	b.WriteString("</stream:features>")
 	return b.String()
 }
 
@@ -216,6 +222,8 @@ func (in *inbound) take(ctx context.Context, e *xmltree.Element) error {
 		return in.sasl(e)
 	case nsDialback:
 		return in.dialback(e)
+	case nsSM:
+		return in.managed(e)
 	}
 	if !in.authorised() {
 		return refuse("not-authorized", "%s before authentication", printable(e.Name.Local))
@@ -324,14 +332,21 @@ func (in *inbound) stanza(e *xmltree.Element) error {
 	if in.srv.cfg.Trace != nil {
 		in.srv.trace(false, peer.String(), in.via, e.Append(nil, xep.NS))
 	}
-	if h.Name == "iq" {
-		if answer := in.srv.iq(e, h); answer != nil {
-			in.srv.Send(answer, time.Time{}, nil)
-		}
-		return nil
+	if in.rec != nil {
+		return in.rec.take(in, func() { in.serveStanza(e, h, peer) })
 	}
-	in.srv.cfg.Handler.ServeStanza(in.ctx, e, peer)
+	in.serveStanza(e, h, peer)
 	return nil
+}
+
+func (in *inbound) serveStanza(e *xmltree.Element, h xep.Header, peer federation.Peer) {
+	if h.Name != "iq" {
+		in.srv.cfg.Handler.ServeStanza(in.ctx, e, peer)
+		return
+	}
+	if answer := in.srv.iq(e, h); answer != nil {
+		in.srv.Send(answer, time.Time{}, nil)
+	}
 }
 
 func (in *inbound) envelope(e *xmltree.Element) (xep.Header, federation.Peer, error) {

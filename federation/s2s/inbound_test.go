@@ -120,7 +120,7 @@ func TestStreamErrors(t *testing.T) {
 		{"stanza before TLS", "clear", ok, "not-authorized"},
 		{"SASL before TLS", "clear", auth("b.example"), "not-authorized"},
 		{"stanza before authentication", "secure", ok, "not-authorized"},
-		{"unknown element before authentication", "secure", "<enable xmlns='urn:xmpp:sm:3'/>", "not-authorized"},
+		{"unknown element before authentication", "secure", "<foo xmlns='bar'/>", "not-authorized"},
 		{"starttls inside TLS", "secure", startTLS, ""},
 		{"SASL again", "ready", auth("b.example"), "not-authorized"},
 		{"comment", "ready", "<message><!-- --></message>", "restricted-xml"},

@@ -28,8 +28,9 @@ const endTag = "</stream:stream>"
 // A streamError ends a stream (RFC 6120, section 4.9).
 type streamError struct {
 	condition string
-	text      string // for the operator at the other end, or from there
-	host      string // content of see-other-host
+	text      string           // for the operator at the other end, or from there
+	host      string           // content of see-other-host
+	extra     *xmltree.Element // application-specific condition
 	theirs    bool
 }
 
@@ -53,6 +54,9 @@ func (e *streamError) Error() string {
 func (e *streamError) append(dst []byte) []byte {
 	dst = append(dst, "<stream:error>"...)
 	dst = xmltree.New(nsErrors, e.condition).Append(dst, xep.NS)
+	if e.extra != nil {
+		dst = e.extra.Append(dst, xep.NS)
+	}
 	if e.text != "" {
 		dst = xmltree.New(nsErrors, "text", xmltree.Text(e.text)).WithLang("en").Append(dst, xep.NS)
 	}

@@ -26,6 +26,7 @@ type pair struct {
 
 	mu      sync.Mutex
 	queue   []item
+	sess    *session  // of stream management; outlives a lost stream
 	out     *outbound // while stanzas may be written to it
 	gone    bool      // no longer in Server.pairs
 	alarm   time.Time // when run looks after the queue again
@@ -106,9 +107,8 @@ func (p *pair) run(ctx context.Context) {
 			p.failed(err)
 		}
 	}
-	for _, it := range p.take(func(item) bool { return true }) {
-		it.done(federation.GivenUp, errShut)
-	}
+	tell(p.take(func(item) bool { return true }), federation.GivenUp, errShut)
+	p.abandon()
 }
 
 // rest waits until there is something to send and an attempt may be made. It
@@ -118,7 +118,7 @@ func (p *pair) rest(ctx context.Context) bool {
 	defer idle.Stop()
 	for {
 		p.mu.Lock()
-		n, pause := len(p.queue), time.Until(p.retry)
+		n, pause := p.pending(), time.Until(p.retry)
 		p.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
@@ -149,12 +149,21 @@ func (p *pair) leave(ctx context.Context) bool {
 	defer p.srv.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) > 0 && ctx.Err() == nil {
+	if p.pending() > 0 && ctx.Err() == nil {
 		return false
 	}
 	p.gone = true
 	delete(p.srv.pairs, p.key)
 	return true
+}
+
+// pending counts the stanzas that need a stream: those that were not sent, and
+// those that may have to be sent again. p.mu is held.
+func (p *pair) pending() int {
+	if p.sess == nil {
+		return len(p.queue)
+	}
+	return len(p.queue) + len(p.sess.waiting)
 }
 
 // watch withdraws what has waited too long, until c is closed.
@@ -171,22 +180,35 @@ func (p *pair) watch(c <-chan struct{}) {
 		case <-p.wake:
 		case <-timer.C:
 		}
-		now := time.Now()
-		for _, it := range p.take(func(it item) bool { return !now.Before(it.by) }) {
-			it.done(federation.GivenUp, errLate)
+		if next := p.expire(time.Now()); !next.IsZero() {
+			timer.Reset(time.Until(next))
 		}
-		p.mu.Lock()
-		p.alarm = time.Time{}
-		for _, it := range p.queue {
+	}
+}
+
+// expire ends the waiting of stanzas whose time is over, and returns when it is
+// to be called again; zero: no stanza waits.
+func (p *pair) expire(now time.Time) time.Time {
+	tell(p.take(func(it item) bool { return !now.Before(it.by) }), federation.GivenUp, errLate)
+	p.mu.Lock()
+	written, lost := p.overdue(now)
+	p.alarm = time.Time{}
+	wait := func(items []item) {
+		for _, it := range items {
 			if p.alarm.IsZero() || it.by.Before(p.alarm) {
 				p.alarm = it.by
 			}
 		}
-		if !p.alarm.IsZero() {
-			timer.Reset(time.Until(p.alarm))
-		}
-		p.mu.Unlock()
 	}
+	wait(p.queue)
+	if p.sess != nil {
+		wait(p.sess.waiting)
+	}
+	alarm := p.alarm
+	p.mu.Unlock()
+	tell(written, federation.Written, nil)
+	tell(lost, federation.GivenUp, errLost)
+	return alarm
 }
 
 // take removes the stanzas for which f reports true.
@@ -214,7 +236,7 @@ func (p *pair) connect(ctx context.Context) (*outbound, error) {
 	var err error
 	go func() { // watch waits for it
 		defer close(done)
-		out, err = p.srv.dial(ctx, p.key, asSender)
+		out, err = p.open(ctx)
 	}()
 	p.watch(done)
 	return out, err
@@ -235,9 +257,8 @@ func (p *pair) failed(err error) {
 	if ride {
 		return
 	}
-	for _, it := range p.take(func(item) bool { return true }) {
-		it.done(federation.GivenUp, err)
-	}
+	tell(p.take(func(item) bool { return true }), federation.GivenUp, err)
+	p.abandon()
 }
 
 // serve drains the queue into a stream until the stream ends or has been
@@ -259,7 +280,7 @@ func (p *pair) serve(ctx context.Context, out *outbound) {
 	}
 	var parts sync.WaitGroup // watch waits for it, through over
 	over := make(chan struct{})
-	parts.Go(out.read)
+	parts.Go(func() { out.read(p.acked) })
 	parts.Go(func() { p.write(ctx, out) })
 	go func() { // watch waits for it
 		parts.Wait()
@@ -267,6 +288,7 @@ func (p *pair) serve(ctx context.Context, out *outbound) {
 	}()
 	signal(p.work)
 	p.watch(over)
+	p.lose(out)
 
 	p.mu.Lock()
 	p.err, p.changed = out.reason, time.Now()
@@ -283,9 +305,9 @@ func (p *pair) write(ctx context.Context, out *outbound) {
 	breath := time.NewTicker(min(keepalive, p.srv.lim.Idle))
 	defer breath.Stop()
 	for {
-		if batch := p.batch(); len(batch) > 0 {
+		if batch, ask := p.batch(); len(batch) > 0 || ask {
 			used = time.Now()
-			if !p.flush(out, batch) {
+			if !p.flush(out, batch, ask) {
 				return
 			}
 			continue
@@ -295,7 +317,7 @@ func (p *pair) write(ctx context.Context, out *outbound) {
 		case <-out.dead:
 			return
 		case <-ctx.Done():
-			if p.closing() {
+			if p.closing(true) {
 				out.fail(errShut)
 				out.finish()
 				return
@@ -303,7 +325,7 @@ func (p *pair) write(ctx context.Context, out *outbound) {
 		case <-breath.C:
 			if time.Since(used) < p.srv.lim.Idle {
 				out.write([]byte(" "))
-			} else if p.closing() {
+			} else if p.closing(false) {
 				out.fail(errIdle)
 				out.finish()
 				return
@@ -312,14 +334,24 @@ func (p *pair) write(ctx context.Context, out *outbound) {
 	}
 }
 
-// closing takes the stream from the pair if nothing waits.
-func (p *pair) closing() bool {
+// closing takes the stream from the pair if nothing waits. When we go, we do
+// not wait for acknowledgements, nor for room to send more.
+func (p *pair) closing(going bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) == 0 {
+	if p.pending() == 0 || going && (len(p.queue) == 0 || p.room() == 0) {
 		p.out = nil
 	}
 	return p.out == nil
+}
+
+// room is how many stanzas may be written: those that are not acknowledged are
+// bounded. p.mu is held.
+func (p *pair) room() int {
+	if p.sess == nil {
+		return len(p.queue)
+	}
+	return max(0, min(len(p.queue), p.srv.lim.Queue-len(p.sess.waiting)))
 }
 
 func (p *pair) detach() {
@@ -328,38 +360,53 @@ func (p *pair) detach() {
 	p.out = nil
 }
 
-// batch takes from the queue what goes into one write.
-func (p *pair) batch() []item {
+// batch takes from the queue what goes into one write, and whether it asks for
+// an acknowledgement: one question is on its way at a time, so that it covers
+// all that was written until its answer (XEP-0198, section 4).
+func (p *pair) batch() (batch []item, ask bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	size, n := 0, 0
-	for n < len(p.queue) && (n == 0 || size+len(p.queue[n].text) <= batchSize) {
+	size, n, room := 0, 0, p.room()
+	for n < room && (n == 0 || size+len(p.queue[n].text) <= batchSize) {
 		size += len(p.queue[n].text)
 		n++
 	}
-	batch := p.queue[:n:n]
+	batch = p.queue[:n:n]
 	p.queue = p.queue[n:]
-	return batch
+	if p.sess != nil {
+		p.sess.sends(batch)
+		ask = !p.sess.asked && len(p.sess.waiting) > 0
+		p.sess.asked = p.sess.asked || ask
+	}
+	return batch, ask
 }
 
 // flush writes stanzas in one write. Those that did not go out whole return to
 // the head of the queue: the peer cannot have taken them.
-func (p *pair) flush(out *outbound, batch []item) bool {
+func (p *pair) flush(out *outbound, batch []item, ask bool) bool {
 	var buf []byte
 	for _, it := range batch {
 		buf = append(buf, it.text...)
+	}
+	if ask {
+		buf = append(buf, smElement("r", "", "")...)
 	}
 	n, err := out.write(buf)
 	for len(batch) > 0 && n >= len(batch[0].text) {
 		n -= len(batch[0].text)
 		p.srv.trace(true, p.to, out.via, batch[0].text)
-		batch[0].done(federation.Written, nil)
+		if !out.managed {
+			batch[0].done(federation.Written, nil)
+		}
 		batch = batch[1:]
 	}
 	if err == nil {
 		return true
 	}
 	p.mu.Lock()
+	if out.managed {
+		batch = p.sess.unsend(len(batch))
+	}
 	p.queue = append(batch, p.queue...)
 	p.mu.Unlock()
 	out.fail(err)

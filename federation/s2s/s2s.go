@@ -1,7 +1,7 @@
 // Package s2s carries stanzas between servers: XML streams in and out
 // (RFC 6120) with STARTTLS or direct TLS (XEP-0368), SASL EXTERNAL (XEP-0178)
-// and Server Dialback in its three roles (XEP-0220, keys by XEP-0185). It
-// knows who is at the other end and how that was proved, never what a stanza
+// and Server Dialback in its three roles (XEP-0220, keys by XEP-0185), and
+// stream management (XEP-0198) after authentication. It knows who is at the other end and how that was proved, never what a stanza
 // means.
 //
 // A stream is used in one direction (RFC 6120, section 4.5): what we send goes
@@ -19,8 +19,8 @@
 //     "valid" without a call back (XEP-0220, section 1, last paragraph).
 //   - After a lost stream we reconnect within a second, not within a minute
 //     (RFC 6120, section 3.3): people wait for the answer to their message.
-//   - Stream management, bidirectional streams and components are not here
-//     yet; nothing is [federation.Acknowledged].
+//   - What was written and not acknowledged when a stream is lost is sent again
+//     on a stream that resumes it (XEP-0198, section 5), and never otherwise.
 package s2s
 
 import (
@@ -108,7 +108,8 @@ type Server struct {
 	tasks   sync.WaitGroup  // pairs, streams and late answers; Run waits for it
 	pairs   map[key]*pair   // what we send
 	streams map[key]*inbound
-	conns   map[string]int // accepted connections by address, and in all under ""
+	kepts   map[string]*reception // what peers send, by the name to resume it
+	conns   map[string]int        // accepted connections by address, and in all under ""
 }
 
 // New returns a Server that does nothing before [Server.Run].
@@ -128,6 +129,7 @@ func New(cfg Config) *Server {
 		secret:  cfg.Secret,
 		pairs:   map[key]*pair{},
 		streams: map[key]*inbound{},
+		kepts:   map[string]*reception{},
 		conns:   map[string]int{},
 	}
 }
@@ -195,9 +197,11 @@ func (s *Server) begin(f func(ctx context.Context)) bool {
 // which of our domains. It never blocks, and what is sent before Run waits
 // for it. Stanzas of a pair of domains go in the order of the calls.
 //
-// done is told Written when the bytes were written to an authenticated stream.
-// A stanza that is still queued at the time by is withdrawn and done is told
-// that, a fault of kind Timeout; the zero time is a minute from now. Other
+// done is told Acknowledged when the peer has confirmed the stanza, and Written
+// when it was written to an authenticated stream of a peer that does not
+// confirm, or not by the time by. A stanza that is still queued at that time is
+// withdrawn and done is told that, a fault of kind Timeout, as when a stream is
+// lost before the peer has confirmed; the zero time is a minute from now. Other
 // faults are NoRoute (no such domain, or it does not speak XMPP), Timeout (it
 // cannot be reached), Forbidden (its TLS or its certificate is not what its
 // rules demand, or it refuses ours), Busy (its queue is full) and Internal.

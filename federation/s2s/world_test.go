@@ -266,7 +266,15 @@ func wait[T any](t testing.TB, c <-chan T) T {
 // written fails the test unless the stanza was written.
 func written(t testing.TB, c <-chan outcome) {
 	t.Helper()
-	if o := wait(t, c); o.how != federation.Written || o.err != nil {
+	if o := wait(t, c); o.how == federation.GivenUp || o.err != nil {
 		t.Fatalf("outcome %v, %v; want written", o.how, o.err)
+	}
+}
+
+// acknowledged fails the test unless the peer has confirmed the stanza.
+func acknowledged(t testing.TB, c <-chan outcome) {
+	t.Helper()
+	if o := wait(t, c); o.how != federation.Acknowledged || o.err != nil {
+		t.Fatalf("outcome %v, %v; want acknowledged", o.how, o.err)
 	}
 }
