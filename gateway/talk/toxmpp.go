@@ -93,8 +93,10 @@ func (t *Talk) threadOf(req *sip.Request) string {
 	return ""
 }
 
-// taken hears whether a stanza was written. To a user who is known to exist
-// that is the end of it; for others an error may still follow.
+// taken hears whether a stanza was written, or acknowledged by the far server.
+// To a user who is known to exist that is the end of it; for others an error
+// may still follow: a server that has taken a stanza has not looked yet whether
+// there is such a user (XEP-0198, section 4).
 func (s *said) taken(ev step.Taken) {
 	i := slices.IndexFunc(s.Waiting, func(w Waiting) bool { return w.Ref == ev.Of })
 	switch {
@@ -102,7 +104,7 @@ func (s *said) taken(ev step.Taken) {
 		s.ignore("stanza of a request that was answered")
 	case ev.How == federation.GivenUp:
 		s.failed(i, ev.Err)
-	case s.KnownUntil.After(s.now.Time) || ev.How == federation.Acknowledged:
+	case s.KnownUntil.After(s.now.Time):
 		s.succeeded(i)
 	default:
 		w := &s.Waiting[i]
