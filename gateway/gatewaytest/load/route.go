@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -107,9 +108,11 @@ func openSite(ctx context.Context, u *url.URL, o options, users []string, got de
 	return nil, fmt.Errorf("%q is no kind of end", u.Scheme)
 }
 
-// tlsConfig returns the configuration of both roles of an end.
+// tlsConfig returns the configuration of both roles of an end. The server that
+// an end connects to must show a certificate for the end's domain, or for the
+// parameter "name" where it has one.
 func tlsConfig(u *url.URL, ca string) (*tls.Config, error) {
-	conf := &tls.Config{ServerName: domainOf(u), RootCAs: x509.NewCertPool()}
+	conf := &tls.Config{ServerName: cmp.Or(u.Query().Get("name"), domainOf(u)), RootCAs: x509.NewCertPool()}
 	if ca != "" {
 		b, err := os.ReadFile(ca)
 		if err != nil {

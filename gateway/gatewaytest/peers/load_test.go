@@ -21,7 +21,7 @@ func TestLoadTool(t *testing.T) {
 		xmpp+" s2s://NET.20:5270/s2s.example?listen=NET.30:5270&"+n.certFor("s2s.example"),
 		"s2s://NET.20:5270/sender.example?listen=NET.33:5270&"+n.certFor("sender.example")+" "+xmpp,
 		sip+" peer+udp://NET.10:5060/udp.example?listen=NET.31:5060",
-		sip+" peer+tls://NET.10:5061/tls.example?listen=NET.32:5061&"+n.certFor("tls.example"),
+		sip+" peer+tls://NET.10:5061/tls.example?name=sip.example&listen=NET.32:5061&"+n.certFor("tls.example"),
 		"peer+tcp://NET.10:5060/tcp.example?listen=NET.34:5060 "+sip,
 	)
 	t.Log("\n" + out)
@@ -97,7 +97,7 @@ func BenchmarkGateway(b *testing.B) {
 	for b.Loop() {
 		for i, tr := range Transports[1:] {
 			sip := fmt.Sprintf("sip+%s://NET.10:%d/sip.example", tr.Name, tr.Port)
-			peer := fmt.Sprintf("peer+%[1]s://NET.1:%[2]d/%[1]s.example?listen=NET.%[3]d:%[2]d&", tr.Name, tr.Port, 31+i) + n.certFor(tr.Name+".example")
+			peer := fmt.Sprintf("peer+%[1]s://NET.1:%[2]d/%[1]s.example?name=gw.example&listen=NET.%[3]d:%[2]d&", tr.Name, tr.Port, 31+i) + n.certFor(tr.Name+".example")
 			out, err := n.Load(loadTool, "bench", "--pairs=50", "--window=1", "--messages=20000", "--metrics=http://NET.1:9580/metrics",
 				fmt.Sprintf("--pid=%d,%d,%d", kamailio.PID(), gateway.PID(), gateway.PID()),
 				sip+" "+sip, peer+" "+s2s, s2s+" "+peer)
