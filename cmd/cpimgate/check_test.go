@@ -127,9 +127,16 @@ func (nobody) ServeSIP(_ context.Context, req *sip.Request, _ federation.Peer, t
 // says runs a server, with TLS if it has a certificate, that says the same to
 // everybody and hangs up once the other has spoken twice.
 func (n *neighbourhood) says(text string, cert *tls.Certificate) int {
+	if cert == nil {
+		return n.serve(text, nil)
+	}
+	return n.serve(text, &tls.Config{Certificates: []tls.Certificate{*cert}})
+}
+
+func (n *neighbourhood) serve(text string, cfg *tls.Config) int {
 	l, port := n.listen()
-	if cert != nil {
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{*cert}})
+	if cfg != nil {
+		l = tls.NewListener(l, cfg)
 	}
 	n.run.Go(func() {
 		for {
@@ -246,6 +253,14 @@ func TestCheck(t *testing.T) {
 	n.host("unknown.example", "_xmpp-server._tcp", 0, n.says(header+"<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>", nil))
 	n.host("web.example", "_xmpp-server._tcp", 0, n.says("HTTP/1.1 400 Bad Request\r\n\r\n<html></html>", nil))
 	n.host("web.example", "_sips._tcp", 0, n.says("HTTP/1.1 400 Bad Request\r\n\r\n", nil))
+	picky := &tls.Config{
+		Certificates: []tls.Certificate{*n.cert(trusttest.Options{DNS: []string{"picky.example"}})},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: must(trusttest.NewCA("another"))(t).Pool(),
+	}
+	n.host("picky.example", "_sips._tcp", 0, n.serve("", picky))
+	n.host("picky.example", "_xmpps-server._tcp", 0, n.serve(offer, picky))
+	n.host("proud.example", "_xmpps-server._tcp", 0, n.says(header+"<stream:error><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
+		n.cert(trusttest.Options{DNS: []string{"proud.example"}})))
 	n.host("dead.example", "_sips._tcp", 0, dead)
 	n.host("hanging.example", "_xmpp-server._tcp", 0, silent)
 	n.host("hanging.example", "_xmpps-server._tcp", 1, silent)
@@ -283,6 +298,9 @@ func TestCheck(t *testing.T) {
 		{Domain: "bare-xmpp.example"},
 		{Domain: "unknown.example", Config: n.configure("peers: {unknown.example: {security: plain-ok}}")},
 		{Domain: "web.example"},
+		{Domain: "picky.example"},
+		{Domain: "picky.example", Config: lax},
+		{Domain: "proud.example"},
 		{Domain: "dead.example"},
 		{Domain: "hanging.example", Timeout: 2 * time.Second},
 		{Domain: "nowhere.example"},

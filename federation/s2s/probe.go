@@ -3,6 +3,7 @@ package s2s
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 
 	"cpimgate/cpim/xmltree"
@@ -16,6 +17,7 @@ type Sight struct {
 	Features   *xmltree.Element     // of the stream as it was last (RFC 6120, section 4.3.2); nil: none
 	Mechanisms []string             // of SASL
 	Dialback   bool                 // offered (XEP-0220, section 2.4.2)
+	Ended      string               // condition of the stream error that the peer has sent; "": none
 }
 
 // Probe opens a stream to one target as [Server.Send] would, up to where we
@@ -41,6 +43,9 @@ func (s *Server) Probe(ctx context.Context, from string, t federation.Target) (S
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	seen := o.sight()
+	if e, ok := errors.AsType[*streamError](err); ok && e.theirs {
+		seen.Ended = e.condition
+	}
 	o.finish()
 	o.nc.Close()
 	return seen, cause(err)
@@ -62,4 +67,3 @@ func (o *outbound) sight() Sight {
 	}
 	return seen
 }
-

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,10 +13,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
+	"cpimgate/federation/s2s"
+	"cpimgate/federation/trunk"
 	"cpimgate/federation/trust"
 )
 
@@ -40,25 +45,33 @@ func (l *look) lookXMPP(ctx context.Context, to federation.Target, t *Target) {
 		t.Features = append(t.Features, "dialback")
 	}
 	t.Features = append(t.Features, known(seen.Features)...)
-	cert := l.certificate(t, federation.XMPP, seen.TLS)
+	t.Fix = l.fixXMPP(t, seen, err, l.certificate(t, federation.XMPP, seen.TLS))
+	if t.Works = t.Fix == ""; t.Works {
+		t.Fix = l.soon(t)
+	}
+}
+
+// fixXMPP returns what keeps our streams from a target, "" for nothing.
+func (l *look) fixXMPP(t *Target, seen s2s.Sight, err error, cert string) string {
 	switch {
 	case !t.Reached:
-		t.Fix = l.unreached(t, err)
-	case t.TLS == "" && to.Transport == federation.TLS:
-		t.Fix = fmt.Sprintf("%s takes connections, but no TLS with us: %s.", t, why(err))
+		return l.unreached(t, err)
+	case refused(err) || seen.Ended == "not-authorized":
+		return l.refusal(t, federation.XMPP, err)
+	case t.TLS == "" && t.Transport == string(federation.TLS):
+		return fmt.Sprintf("%s takes connections, but no TLS with us: %s.", t, why(err))
 	case cert != "" && l.rules.Security == federation.Required:
-		t.Fix = cert
+		return cert
 	case seen.Features == nil:
-		t.Fix = fmt.Sprintf("%s takes connections, but does not speak XMPP: %s.", t, why(err))
-	case err != nil && strings.Contains(err.Error(), "host-unknown"):
-		t.Fix = fmt.Sprintf("The server at %s does not know %s: the record names the wrong server, or the server's configuration lacks the domain.", t, l.domain)
+		return fmt.Sprintf("%s takes connections, but does not speak XMPP: %s.", t, why(err))
+	case seen.Ended == "host-unknown":
+		return fmt.Sprintf("The server at %s does not know %s: the record names the wrong server, or the server's configuration lacks the domain.", t, l.domain)
 	case err != nil && t.TLS == "":
-		t.Fix = l.noTLS(t, federation.XMPP, err)
+		return l.noTLS(t, federation.XMPP, err)
 	case err != nil:
-		t.Fix = fmt.Sprintf("%s breaks the stream off: %s.", t, why(err))
-	default:
-		t.Works, t.Fix = true, l.soon(t)
+		return fmt.Sprintf("%s breaks the stream off: %s.", t, why(err))
 	}
+	return ""
 }
 
 // known names the features of a stream.
@@ -82,23 +95,45 @@ func (l *look) lookSIP(ctx context.Context, to federation.Target, t *Target) {
 		t.Allow = append(t.Allow, sipx.Tokens(res, "Allow")...)
 		t.Accept = append(t.Accept, sipx.Tokens(res, "Accept")...)
 	}
-	cert := l.certificate(t, federation.SIP, seen.TLS)
-	switch {
-	case !t.Reached && to.Transport == federation.UDP:
-		t.Fix = fmt.Sprintf("%s does not answer OPTIONS: is the server up, and does a firewall let UDP through both ways?", t)
-	case !t.Reached:
-		t.Fix = l.unreached(t, err)
-	case t.TLS == "" && to.Transport == federation.TLS:
-		t.Fix = l.noTLS(t, federation.SIP, err)
-	case cert != "" && l.rules.Security == federation.Required:
-		t.Fix = cert
-	case err != nil:
-		t.Fix = fmt.Sprintf("%s takes connections, but does not answer OPTIONS: %s.", t, why(err))
-	case seen.Answer.StatusCode == 503:
-		t.Fix = fmt.Sprintf("%s is there, but says that it is out of service (%s).", t, t.Answer)
-	default:
-		t.Works, t.Fix = true, l.soon(t)
+	t.Fix = l.fixSIP(t, seen, err, l.certificate(t, federation.SIP, seen.TLS))
+	if t.Works = t.Fix == ""; t.Works {
+		t.Fix = l.soon(t)
 	}
+}
+
+// fixSIP returns what keeps our requests from a target, "" for nothing.
+func (l *look) fixSIP(t *Target, seen trunk.Sight, err error, cert string) string {
+	switch {
+	case !t.Reached && t.Transport == string(federation.UDP):
+		return fmt.Sprintf("%s does not answer OPTIONS: is the server up, and does a firewall let UDP through both ways?", t)
+	case !t.Reached:
+		return l.unreached(t, err)
+	case refused(err):
+		return l.refusal(t, federation.SIP, err)
+	case t.TLS == "" && t.Transport == string(federation.TLS):
+		return l.noTLS(t, federation.SIP, err)
+	case cert != "" && l.rules.Security == federation.Required:
+		return cert
+	case err != nil:
+		return fmt.Sprintf("%s takes connections, but does not answer OPTIONS: %s.", t, why(err))
+	case seen.Answer.StatusCode == sip.StatusServiceUnavailable:
+		return fmt.Sprintf("%s is there, but says that it is out of service (%s).", t, t.Answer)
+	}
+	return ""
+}
+
+// refused reports whether the peer's TLS has ended over our certificate.
+func refused(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && strings.Contains(alert.Error(), "certificate")
+}
+
+// refusal tells of a peer that does not take our certificate.
+func (l *look) refusal(t *Target, w federation.Wire, err error) string {
+	if len(l.Settings.TLS) == 0 {
+		return fmt.Sprintf("%s wants a certificate that it trusts, and we have shown none: look again with our configuration.", t)
+	}
+	return fmt.Sprintf("%s refuses our certificate: %s; it must prove %s, and be by an authority that the peer knows.", t, why(err), cmp.Or(l.from(w), "our domain"))
 }
 
 // certificate judges what a target shows, and returns what is to be fixed if
