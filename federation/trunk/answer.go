@@ -130,6 +130,15 @@ func (a *arrival) finish() {
 	t.calm()
 }
 
+// cancelled follows a CANCEL, to which sipgo has answered 487 (RFC 3261, section
+// 9.2).
+func (a *arrival) cancelled() {
+	a.mu.Lock()
+	a.final = true
+	a.mu.Unlock()
+	a.finish()
+}
+
 // depart follows the end of sipgo's transaction: of UDP 32 s after the answer,
 // so that a repeated request gets the same one (RFC 3261, section 17.2.2).
 func (a *arrival) depart() {

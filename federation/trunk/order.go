@@ -2,6 +2,7 @@ package trunk
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -172,7 +173,15 @@ func mark(req *sip.Request, source string) {
 	if via.Params.Has("rport") {
 		via.Params.Add("rport", port)
 		via.Params.Add("received", host)
-	} else if !strings.EqualFold(strings.Trim(via.Host, "[]"), host) {
+	} else if !sameAddr(via.Host, host) {
 		via.Params.Add("received", host)
 	}
+}
+
+// sameAddr reports whether sent-by is the address of the source, however it is
+// written; a name is none (RFC 5118, section 4.5).
+func sameAddr(sentBy, source string) bool {
+	a, err := netip.ParseAddr(strings.Trim(sentBy, "[]"))
+	b, berr := netip.ParseAddr(source)
+	return err == nil && berr == nil && a == b
 }

@@ -41,6 +41,9 @@ func (t *Trunk) request(req *sip.Request, tx *sip.ServerTx) {
 		a.depart()
 		return
 	}
+	if !tx.OnCancel(func(*sip.Request) { a.cancelled() }) { // it has come already
+		a.cancelled()
+	}
 	t.mu.Lock()
 	prev := a.prev
 	t.mu.Unlock()

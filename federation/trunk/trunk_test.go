@@ -210,6 +210,11 @@ func dialRaw(t *testing.T, l net.Listener) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return wrap(t, c)
+}
+
+func wrap(t *testing.T, c net.Conn) *wire {
+	t.Helper()
 	t.Cleanup(func() { c.Close() })
 	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil { // a guard, not a measure
 		t.Fatal(err)
