@@ -70,13 +70,19 @@ type noteWriter struct{ *ladder }
 // Write implements [io.Writer].
 func (n noteWriter) Write(b []byte) (int, error) {
 	r := rung{note: strings.TrimSuffix(string(b), "\n")}
-	r.shape, _, _ = strings.Cut(r.note, " ")
+	if r.shape, _, _ = strings.Cut(r.note, " "); r.shape == refusedNote {
+		r.shape = messageNote
+	}
 	n.add(r)
 	return len(b), nil
 }
 
-// messageNote is the shape of the one note about each message.
-const messageNote = "msg=message"
+// messageNote is the shape of the one note about each message; what comes no
+// further than the entrance has the other one.
+const (
+	messageNote = "msg=message"
+	refusedNote = "msg=refused"
+)
 
 func (l *ladder) add(r rung) {
 	l.mu.Lock()
