@@ -57,7 +57,7 @@ func BenchmarkToSIP(b *testing.B) {
 const users = 100
 
 func benchWorld(b *testing.B) *gatewaytest.World {
-	o := gatewaytest.Options{SIPUsers: []string{"romeo"}, YAML: "limits: {per_sender: 1000000, per_peer: 1000000}\n"}
+	o := gatewaytest.Options{SIPUsers: []string{"romeo"}, YAML: "limits: {per_sender: 1000000, per_peer: 1000000, strangers: 1000000}\n"}
 	for i := range users {
 		o.XMPPUsers = append(o.XMPPUsers, fmt.Sprint("juliet", i))
 	}
