@@ -204,9 +204,8 @@ func (t *Trunk) content(a *arrival) error {
 		return nil
 	}
 	for _, coding := range sipx.Tokens(a.req, "Content-Encoding") {
-		if !strings.EqualFold(coding, "identity") {
-			return sipx.Refuse(sip.StatusUnsupportedMediaType, fault.Unsupported, "Unsupported Media Type",
-				sip.NewHeader("Accept-Encoding", "identity"))
+		if !slices.Contains(codings, strings.ToLower(coding)) {
+			return sipx.Refuse(sip.StatusUnsupportedMediaType, fault.Unsupported, "Unsupported Media Type", acceptEncoding())
 		}
 	}
 	media, _, ok := sipx.MediaType(a.req)
@@ -214,6 +213,14 @@ func (t *Trunk) content(a *arrival) error {
 		return sipx.Refuse(sip.StatusUnsupportedMediaType, fault.Unsupported, "Unsupported Media Type", t.acceptable())
 	}
 	return nil
+}
+
+// codings are those that package mapping undoes: clients compress what they
+// send unasked, disposition notifications for one.
+var codings = []string{"identity", "deflate", "gzip"}
+
+func acceptEncoding() sip.Header {
+	return sip.NewHeader("Accept-Encoding", strings.Join(codings, ", "))
 }
 
 func (t *Trunk) accepts(media string) bool {
@@ -240,7 +247,7 @@ func (t *Trunk) options(a *arrival) error {
 		return err
 	}
 	return a.Answer(Reply(a.req, sip.StatusOK, "OK", t.allow(), t.acceptable(),
-		sip.NewHeader("Accept-Encoding", "identity"), sip.NewHeader("Accept-Language", "en"), sip.NewHeader("Supported", "")))
+		acceptEncoding(), sip.NewHeader("Accept-Language", "en"), sip.NewHeader("Supported", "")))
 }
 
 // addr returns where a request has come from.
