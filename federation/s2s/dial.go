@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ type outbound struct {
 	proof    federation.Proof // what the peer has shown
 	auth     string           // how we have proved ourselves
 	managed  bool             // by stream management
+	pinged   atomic.Bool      // a ping was not answered
 	orderly  bool             // the peer has closed it; to be read when the reader has ended
 
 	once   sync.Once

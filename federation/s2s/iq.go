@@ -25,7 +25,8 @@ var features = []string{nsInfo, nsItems, nsVersion, nsPing}
 func (s *Server) iq(e *xmltree.Element, h xep.Header) *xmltree.Element {
 	switch h.Type {
 	case "result", "error":
-		return nil // we have asked nothing
+		s.answered(query{h.To.String(), h.From.String(), h.ID}, e, nil)
+		return nil
 	case "get", "set":
 	default:
 		return xep.ErrorStanza(h, &xep.Error{Condition: "bad-request", Type: "modify"})

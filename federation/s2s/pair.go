@@ -49,7 +49,6 @@ const (
 	firstWait = time.Second      // the back-off after a first failure
 	maxWait   = time.Minute      // and the longest
 	memory    = 10 * time.Minute // how long an unused pair is shown to the operator
-	keepalive = 5 * time.Minute  // white space on a silent stream (RFC 6120, section 4.6.1)
 	batchSize = 64 << 10         // bytes of one write
 )
 
@@ -304,11 +303,16 @@ func (p *pair) write(ctx context.Context, out *outbound) {
 	used := time.Now()
 	breath := time.NewTicker(min(keepalive, p.srv.lim.Idle))
 	defer breath.Stop()
+	late := time.NewTimer(answerTime) // the last question was so long ago
+	defer late.Stop()
 	for {
 		if batch, ask := p.batch(); len(batch) > 0 || ask {
 			used = time.Now()
 			if !p.flush(out, batch, ask) {
 				return
+			}
+			if ask {
+				late.Reset(answerTime)
 			}
 			continue
 		}
@@ -323,11 +327,14 @@ func (p *pair) write(ctx context.Context, out *outbound) {
 				return
 			}
 		case <-breath.C:
-			if time.Since(used) < p.srv.lim.Idle {
-				out.write([]byte(" "))
-			} else if p.closing(false) {
-				out.fail(errIdle)
-				out.finish()
+			if !p.breathe(out, used) {
+				return
+			}
+			late.Reset(answerTime)
+		case <-late.C:
+			if p.silent(out) {
+				out.fail(errDead)
+				out.end(errDead.append(nil))
 				return
 			}
 		}

@@ -2,6 +2,7 @@ package s2s_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"encoding/base64"
 	"io"
@@ -20,6 +21,8 @@ type raw struct {
 	t  testing.TB
 	nc net.Conn
 	in []byte // read and not yet expected
+
+	most time.Duration // to wait for; zero is patience
 }
 
 // call connects to a domain's listener.
@@ -58,7 +61,7 @@ func (r *raw) send(text ...string) *raw {
 // expect reads until text has come and returns everything up to its end.
 func (r *raw) expect(text string) string {
 	r.t.Helper()
-	r.nc.SetReadDeadline(time.Now().Add(patience))
+	r.nc.SetReadDeadline(time.Now().Add(cmp.Or(r.most, patience)))
 	buf := make([]byte, 4096)
 	for {
 		if i := bytes.Index(r.in, []byte(text)); i >= 0 {

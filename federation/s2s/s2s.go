@@ -4,6 +4,9 @@
 // stream management (XEP-0198) after authentication. It knows who is at the other end and how that was proved, never what a stanza
 // means.
 //
+// A silent peer is asked for a sign of life (XEP-0199, section 4.3); answers to
+// our requests are matched by both addresses and the id.
+//
 // A stream is used in one direction (RFC 6120, section 4.5): what we send goes
 // over streams that we open, one for each pair of a domain of ours and a
 // domain of theirs; what comes in on streams that peers open is handed to the
@@ -108,6 +111,7 @@ type Server struct {
 	tasks   sync.WaitGroup  // pairs, streams and late answers; Run waits for it
 	pairs   map[key]*pair   // what we send
 	streams map[key]*inbound
+	queries map[query]waiting     // requests of ours
 	kepts   map[string]*reception // what peers send, by the name to resume it
 	conns   map[string]int        // accepted connections by address, and in all under ""
 }
@@ -129,6 +133,7 @@ func New(cfg Config) *Server {
 		secret:  cfg.Secret,
 		pairs:   map[key]*pair{},
 		streams: map[key]*inbound{},
+		queries: map[query]waiting{},
 		kepts:   map[string]*reception{},
 		conns:   map[string]int{},
 	}
@@ -174,6 +179,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.ctx, s.over = nil, true // from here on nothing is begun
 	s.mu.Unlock()
 	s.tasks.Wait()
+	s.unanswered()
 	if outer.Err() != nil {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -247,26 +248,89 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// A silent stream gets white space, and one that nobody uses is closed (RFC
-// 6120, sections 4.6.1 and 4.4); the next stanza opens a new one.
+// A peer on a silent stream is asked whether it is there; whatever it answers,
+// it is. A stream that nobody uses is closed (XEP-0199, section 4.3; RFC 6120,
+// section 4.4); the next stanza opens a new one.
 func TestIdleOutbound(t *testing.T) {
-	bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
-		written(t, func() chan outcome {
-			c := a.send("juliet@b.example", "x")
-			r := (<-p.dialed).valid()
-			r.expect("</message>")
-			start := time.Now()
-			r.t = t
-			got := readFor(r, time.Hour)
-			if got != "     </stream:stream>" {
-				t.Errorf("got %q", got)
+	bubble(t, federation.Limits{Idle: 16 * time.Minute}, func(t *testing.T, a *domain, p *pipes) {
+		out := a.send("juliet@b.example", "x")
+		r := (<-p.dialed).valid()
+		r.expect("</message>")
+		written(t, out)
+		start := time.Now()
+		r.most = time.Hour
+		back := a.reverse(p)
+		for i, answer := range []string{"type='result'/>", "type='error'><error type='cancel'/></iq>", "type='result'/>"} {
+			m := pingID.FindStringSubmatch(r.expect("</iq>"))
+			if m == nil {
+				t.Fatal("no ping")
 			}
-			after(t, start, 30*time.Minute+5*time.Second) // it does not answer our end tag
-			return c
-		}())
+			after(t, start, time.Duration(i+1)*5*time.Minute)
+			back.send("<iq from='b.example' to='a.example' id='" + m[1] + "' " + answer)
+		}
+		if got := readFor(r, time.Hour); got != "</stream:stream>" {
+			t.Errorf("got %q", got)
+		}
+		back.nc.Close()
 		again := a.send("juliet@b.example", "y")
 		(<-p.dialed).valid().expect("</message>")
 		written(t, again)
+	})
+}
+
+var pingID = regexp.MustCompile("<iq from='a.example' to='b.example' type='get' id='([^']+)'><ping xmlns='urn:xmpp:ping'/></iq>$")
+
+// reverse opens a stream to the domain in the clear, as b.example.
+func (d *domain) reverse(p *pipes) *raw {
+	r := p.call().send(head("b.example", "a.example"))
+	r.expect("</stream:features>")
+	r.send(result("b.example", "a.example", "key"))
+	auth := (<-p.dialed).respond(offerDialback)
+	m := verifyID.FindStringSubmatch(auth.expect("</db:verify>"))
+	auth.send("<db:verify from='b.example' to='a.example' id='" + m[2] + "' type='valid'/>")
+	readFor(auth, time.Hour)
+	r.expect("type='valid'></db:result>")
+	return r
+}
+
+// A peer that gives no sign of life within a minute loses the stream (XEP-0199,
+// section 4.3), and so does one that does not confirm (XEP-0198, section 4).
+// An answer of somebody else is none.
+func TestSilentPeer(t *testing.T) {
+	t.Run("ping", func(t *testing.T) {
+		bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
+			out := a.send("juliet@b.example", "x")
+			r := (<-p.dialed).valid()
+			r.expect("</message>")
+			written(t, out)
+			start := time.Now()
+			r.most = time.Hour
+			back := a.reverse(p)
+			m := pingID.FindStringSubmatch(r.expect("</iq>"))
+			back.send("<iq from='juliet@b.example' to='a.example' type='result' id='"+m[1]+"'/>", "<iq from='b.example' to='a.example' type='result' id='other'/>")
+			r.expect("<stream:error><connection-timeout ")
+			after(t, start, 6*time.Minute)
+			r.nc.Close()
+			back.nc.Close()
+		})
+	})
+	t.Run("acknowledgement", func(t *testing.T) {
+		bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
+			out := a.send("juliet@b.example", "x")
+			r := (<-p.dialed).enabled(enabled)
+			r.expect(askAck)
+			r.send(ackOf(1))
+			acknowledged(t, out)
+			start := time.Now()
+			r.most = time.Hour
+			r.expect(askAck)
+			after(t, start, 5*time.Minute)
+			r.send(ackOf(1)).expect(askAck)
+			after(t, start, 10*time.Minute)
+			r.expect("<stream:error><connection-timeout ")
+			after(t, start, 11*time.Minute)
+			r.nc.Close()
+		})
 	})
 }
 
@@ -288,14 +352,7 @@ func readFor(r *raw, d time.Duration) string {
 // agree (RFC 6120, section 4.4), and what it sends until then is served.
 func TestIdleInbound(t *testing.T) {
 	bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
-		r := p.call().send(head("b.example", "a.example"))
-		r.expect("</stream:features>")
-		r.send(result("b.example", "a.example", "key"))
-		auth := (<-p.dialed).respond(offerDialback)
-		m := verifyID.FindStringSubmatch(auth.expect("</db:verify>"))
-		auth.send("<db:verify from='b.example' to='a.example' id='" + m[2] + "' type='valid'/>")
-		readFor(auth, time.Hour)
-		r.expect("type='valid'></db:result>")
+		r := a.reverse(p)
 		start := time.Now()
 		for range 3 {
 			time.Sleep(20 * time.Minute)
