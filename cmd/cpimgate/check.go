@@ -129,9 +129,9 @@ func (s *lines) target(n int, wire string, t *probe.Target) {
 	s.add(2, "%d. %s: %s", n, t, verdict)
 	switch {
 	case t.TLS != "" && wire == "XMPP" && t.Transport == "tcp":
-		s.add(5, "TLS %s after STARTTLS", t.TLS)
+		s.add(5, "TLS %s, %s, after STARTTLS", t.TLS, t.Cipher)
 	case t.TLS != "":
-		s.add(5, "TLS %s", t.TLS)
+		s.add(5, "TLS %s, %s", t.TLS, t.Cipher)
 	case t.Reached:
 		s.add(5, "no TLS")
 	}

@@ -12,8 +12,14 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/emiago/sipgo/sip"
+	"go.uber.org/goleak"
 	"golang.org/x/tools/txtar"
 
+	"cpimgate/cpim/sipx"
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
+	"cpimgate/gateway/gatewaytest"
 	"cpimgate/testdata"
 )
 
@@ -177,6 +183,59 @@ func TestMap(t *testing.T) {
 		})
 	}
 }
+
+// TestMapIsTrue: what map says is what the gateway does, both ways and with
+// refusals.
+func TestMapIsTrue(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	w := must(gatewaytest.NewWorld(t.Context(), gatewaytest.Options{}))(t)
+	defer w.Close()
+	for _, tt := range []struct{ name, from, to, media, body string }{
+		{"text", "romeo", "juliet", "text/plain", "Neither, fair saint, if either thee dislike."},
+		{"html", "romeo", "juliet", "text/html", "<p>Neither, <b>fair</b> saint</p>"},
+		{"type", "romeo", "juliet", "application/json", "{}"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := replaced(replaced(replaced(text, "text/plain", tt.media), "Content-Length: 44", fmt.Sprint("Content-Length: ", len(tt.body))),
+				"Neither, fair saint, if either thee dislike.", tt.body)
+			in = replaced(in, "9E97FB43", tt.name) // else it would be the same request again
+			msg := must(sipx.Parser(maxInput).ParseSIP(wire([]byte(in))))(t)
+			req := msg.(*sip.Request)
+			said := usual.run(in)
+			req.RemoveHeader("Via") // the server's own stands there
+			res := must(w.SIP.Send(req))(t)
+			if want := fmt.Sprintf("SIP/2.0 %d %s\n", res.StatusCode, res.Reason); !strings.Contains(said, want) {
+				t.Errorf("the gateway answers %s map says\n%s", want, said)
+			}
+			if res.StatusCode >= 300 {
+				return
+			}
+			got := nameless(string((<-w.XMPP.Stanzas).Append(nil, xep.NS)))
+			if !strings.Contains(nameless(said), got+"\n") {
+				t.Errorf("the gateway sends\n%s\nmap says\n%s", got, said)
+			}
+		})
+	}
+	t.Run("to SIP", func(t *testing.T) {
+		if err := w.XMPP.Send(must(xmltree.ParseIn([]byte(stanza), xep.NS, xmltree.Documents))(t)); err != nil {
+			t.Fatal(err)
+		}
+		req, said := <-w.SIP.Requests, usual.run(stanza)
+		for _, line := range []string{
+			req.StartLine(), req.From().Name() + ": <" + req.From().Address.String() + ">;tag=", req.To().String(), "Content-Type: " + sipx.Value(req, "Content-Type"),
+			fmt.Sprint("Content-Length: ", len(req.Body())), "CSeq: " + req.CSeq().Value(), "\n" + string(req.Body()) + "\n",
+		} {
+			if !strings.Contains(said, line) {
+				t.Errorf("the gateway sends %q, map says\n%s", line, said)
+			}
+		}
+	})
+}
+
+var names = regexp.MustCompile(` id='[0-9a-f]{26}'`)
+
+// nameless takes the ids out of stanzas.
+func nameless(s string) string { return names.ReplaceAllString(s, "") }
 
 // TestMapFile: files are read, and one that is not there is the caller's
 // mistake.

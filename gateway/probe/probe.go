@@ -129,7 +129,7 @@ func (l *look) report(s locate.Speech) *Report {
 }
 
 func (l *look) wire(s locate.Speech, w federation.Wire, err error) Wire {
-	out := Wire{wire: w, Targets: []Target{}, ours: l.Settings.Stands(w, l.domain)}
+	out := Wire{wire: w, Targets: []Target{}}
 	if err != nil {
 		out.Problem = fault.TextOf(err)
 	}

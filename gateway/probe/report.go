@@ -32,7 +32,6 @@ type Wire struct {
 	Targets []Target `json:"targets"` // in the order in which they are tried
 
 	wire   federation.Wire
-	ours   bool  // the gateway itself stands for the domain here
 	failed error // the DNS did not say
 }
 
@@ -46,6 +45,7 @@ type Target struct {
 	Reached     bool         `json:"reached"`
 	Fix         string       `json:"fix"`         // what to fix, one sentence; "" for nothing
 	TLS         string       `json:"tls"`         // "1.3"; "" for none
+	Cipher      string       `json:"cipher"`      // suite, by its name in the registry
 	Certificate *Certificate `json:"certificate"` // null where none was seen
 	Features    []string     `json:"features"`    // XMPP: EXTERNAL, dialback, bidi, sm, ...
 	Answer      string       `json:"answer"`      // SIP: status and reason to OPTIONS
@@ -81,6 +81,7 @@ func (t *Target) show(cs *tls.ConnectionState) {
 		return
 	}
 	t.TLS = strings.TrimPrefix(tls.VersionName(cs.Version), "TLS ")
+	t.Cipher = tls.CipherSuiteName(cs.CipherSuite)
 	if len(cs.PeerCertificates) == 0 {
 		return
 	}
