@@ -82,7 +82,11 @@ func (s *said) notice(o *Outgoing, from, to sip.Uri) (*sip.Request, error) {
 func (s *said) notified(ev step.Request, in *mapping.Incoming) {
 	told := 0
 	for _, n := range in.Notices {
-		m := s.memo(step.ToSIP, func(m *Memo) bool { return m.Message != "" && m.Message == n.MessageID })
+		about := func(m *Memo) bool { return m.Message != "" && m.Message == n.MessageID }
+		m := s.memo(step.ToSIP, about)
+		if m == nil && s.Flying != nil && about(&s.Flying.Memo) {
+			m = &s.Flying.Memo // it has overtaken the answer to the message
+		}
 		if m == nil {
 			continue
 		}
