@@ -124,7 +124,7 @@ func (g *Gateway) wires(cfg Config) {
 	g.trunk = trunk.New(trunk.Config{
 		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: g.book, Locate: find, Trust: g.trust,
 		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls,
-		Handler: sipDoor{g}, Limits: limits, Drain: drain, Trace: cfg.Trace, Log: cfg.Log,
+		Credentials: g.book.Credentials, Handler: sipDoor{g}, Limits: limits, Drain: drain, Trace: cfg.Trace, Log: cfg.Log,
 	})
 	g.s2s = s2s.New(s2s.Config{
 		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: find, Trust: g.trust, Handler: xmppDoor{g},

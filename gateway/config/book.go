@@ -92,6 +92,7 @@ func (p *Peer) inherit(q *Peer) {
 	orText(&p.SIP, q.SIP)
 	orText(&p.XMPP, q.XMPP)
 	orText(&p.CAFile, q.CAFile)
+	orText(&p.CredentialsFile, q.CredentialsFile)
 }
 
 func or[T any](p **T, q *T) {

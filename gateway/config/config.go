@@ -37,9 +37,10 @@ type Config struct {
 	Limits Limits `yaml:"limits"`
 	Log    Log    `yaml:"log"`
 
-	file  string
-	homes []federation.Home
-	book  map[string]federation.Home
+	file        string
+	credentials map[string][]credential // by file
+	homes       []federation.Home
+	book        map[string]federation.Home
 }
 
 // A Domain is one that we stand for.
@@ -74,6 +75,10 @@ type Peer struct {
 	SIP      string               `yaml:"sip"`      // URI to use instead of DNS
 	XMPP     string               `yaml:"xmpp"`     // host:port to use instead of DNS
 	CAFile   string               `yaml:"ca_file"`  // roots instead of the system's
+
+	// CredentialsFile has lines "realm user password", for a SIP peer that asks
+	// for a password. It is read with the configuration.
+	CredentialsFile string `yaml:"credentials_file"`
 
 	// PagerSize is the largest SIP MESSAGE in bytes that we send; over 1300
 	// only where every hop is congestion-safe (RFC 3428, section 8). At most

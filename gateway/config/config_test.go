@@ -162,6 +162,34 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestCredentials: a password for a realm, for any realm, or none; and a file
+// that is wrong is told with its place.
+func TestCredentials(t *testing.T) {
+	dir := directory(t)
+	write := func(text string) (*Config, error) {
+		if err := os.WriteFile(filepath.Join(dir, "secret"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		yaml := "domains: {a.example: {users: sip}}\ntls: {cert: cert.pem, key: key.pem}\npeers:\n  b.example: {credentials_file: secret}\n"
+		return Parse(filepath.Join(dir, "x.yaml"), []byte(yaml))
+	}
+	c, err := write("# ours\n\nb.example gw s3cret\n\"two words\" gw2  other\n* any x\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ domain, realm, user, password string }{
+		{"b.example", "b.example", "gw", "s3cret"}, {"b.example", "two words", "gw2", "other"},
+		{"b.example", "third", "any", "x"}, {"c.example", "b.example", "", ""},
+	} {
+		if user, password, ok := c.Credentials(tt.domain, tt.realm); user != tt.user || password != tt.password || ok != (user != "") {
+			t.Errorf("%s, %s: %s %s %v", tt.domain, tt.realm, user, password, ok)
+		}
+	}
+	if _, err := write("b.example gw\n"); err == nil || !strings.Contains(err.Error(), "x.yaml:4:15: ") || !strings.Contains(err.Error(), "secret:1: want: realm user password") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // FuzzParse: no file makes Parse panic, and each error has a place.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))

@@ -33,6 +33,11 @@ func (l *Live) Set(c *Config) { l.now.Store(c) }
 // Peer returns what holds for a peer domain now.
 func (l *Live) Peer(domain string) Peer { return l.Settings().Peer(domain) }
 
+// Credentials returns with what to answer a peer domain that challenges us.
+func (l *Live) Credentials(domain, realm string) (user, password string, ok bool) {
+	return l.Settings().Credentials(domain, realm)
+}
+
 // Behind returns the XMPP home whose gateway name domain is.
 func (l *Live) Behind(domain string) (federation.Home, bool) { return l.Settings().Behind(domain) }
 

@@ -204,6 +204,7 @@ func (k *checker) peers(c *Config) {
 		k.sipURI(append(path, "sip"), p.SIP)
 		k.hostPort(append(path, "xmpp"), p.XMPP)
 		p.CAFile = k.path(c, append(path, "ca_file"), p.CAFile)
+		k.credentials(c, append(path, "credentials_file"), p)
 		if p.PagerSize != nil && (*p.PagerSize < 200 || *p.PagerSize > 200<<10) {
 			k.at(append(path, "pager_size"), "pager_size is 200 to 204800 bytes, not %d", *p.PagerSize)
 		}
@@ -211,6 +212,23 @@ func (k *checker) peers(c *Config) {
 		k.oneOf(append(path, "bare_jid_errors"), p.BareJIDErrors, "6xx", "4xx")
 		k.oneOf(append(path, "encrypted"), p.Encrypted, "refuse", "fallback")
 	}
+}
+
+// credentials reads the passwords of a peer.
+func (k *checker) credentials(c *Config, path []string, p *Peer) {
+	if p.CredentialsFile == "" {
+		return
+	}
+	p.CredentialsFile = k.path(c, path, p.CredentialsFile)
+	creds, err := readCredentials(p.CredentialsFile)
+	if err != nil {
+		k.at(path, "%v", err)
+		return
+	}
+	if c.credentials == nil {
+		c.credentials = map[string][]credential{}
+	}
+	c.credentials[p.CredentialsFile] = creds
 }
 
 func (k *checker) rest(c *Config) {
