@@ -34,7 +34,7 @@ func TestDemoStay(t *testing.T) {
 
 			nobody, toNobody := n.copied(debugged(strings.Replace(mouth, "romeo@", "nobody@", 1)))
 			io.WriteString(toNobody, "is anybody there?\n")
-			if e := (&Sendxmpp{Process: nobody}).AwaitError(0, "nobody@montague.example"); e.Condition() != "item-not-found" {
+			if e := (Stanzas{nobody}).AwaitError(0, "nobody@montague.example"); e.Condition() != "item-not-found" {
 				t.Errorf("juliet got %v", e)
 			}
 			demo.AwaitLine(0, "│ from sip:juliet@capulet.example;gr=")

@@ -1,6 +1,7 @@
 // Package peers runs servers and clients that are not ours, so that tests can
 // let the gateway meet them: Prosody, ejabberd, Kamailio, baresip,
-// go-sendxmpp and sipsak, and the gateway's own binary beside them.
+// linphone, go-sendxmpp, mcabber and sipsak, and the gateway's own binary
+// beside them.
 //
 // A [Net] is a small internet on the loopback interface: a DNS zone of
 // `.example` names, served on port 53 of one of its addresses, a certificate

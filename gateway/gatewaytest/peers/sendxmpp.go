@@ -10,10 +10,13 @@ import (
 // A Sendxmpp is a go-sendxmpp that is logged in: a client program that sends
 // what it is told to one correspondent, and shows each stanza that it receives.
 type Sendxmpp struct {
-	*Process
+	Stanzas
 
 	in io.Writer
 }
+
+// Stanzas is an XMPP client whose output holds each stanza that it receives.
+type Stanzas struct{ *Process }
 
 // StartSendxmpp logs user in, as user@domain with [Password], and returns when
 // its presence is known to the server. The client finds the server by the
@@ -27,7 +30,7 @@ func (n *Net) StartSendxmpp(user, correspondent string, flags ...string) *Sendxm
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	s := &Sendxmpp{in: in, Process: n.start("go-sendxmpp "+user, cmd)}
+	s := &Sendxmpp{in: in, Stanzas: Stanzas{n.start("go-sendxmpp "+user, cmd)}}
 	s.AwaitLine(0, "<presence ", "from='"+user+"/")
 	return s
 }
@@ -42,11 +45,19 @@ func (s *Sendxmpp) Say(line string) {
 
 // A Stanza is what a test may want to know of a message stanza.
 type Stanza struct {
-	From  string `xml:"from,attr"`
-	To    string `xml:"to,attr"`
-	ID    string `xml:"id,attr"`
-	Type  string `xml:"type,attr"`
-	Body  string `xml:"body"`
+	From string `xml:"from,attr"`
+	To   string `xml:"to,attr"`
+	ID   string `xml:"id,attr"`
+	Type string `xml:"type,attr"`
+	Body string `xml:"body"`
+
+	// Receipt is of the message that it names, and Request asks for one
+	// (XEP-0184, section 5).
+	Receipt struct {
+		ID string `xml:"id,attr"`
+	} `xml:"urn:xmpp:receipts received"`
+	Request *struct{} `xml:"urn:xmpp:receipts request"`
+
 	Error struct {
 		Type      string `xml:"type,attr"`
 		Text      string `xml:"urn:ietf:params:xml:ns:xmpp-stanzas text"`
@@ -73,7 +84,7 @@ func (m Stanza) String() string {
 
 // AwaitMessage waits for a message after mark whose body is text, apart from
 // space at its ends, and returns it.
-func (s *Sendxmpp) AwaitMessage(mark int, text string) Stanza {
+func (s Stanzas) AwaitMessage(mark int, text string) Stanza {
 	s.t.Helper()
 	return s.await(mark, fmt.Sprintf("message %q", text), func(m Stanza) bool {
 		return m.Type != "error" && strings.TrimSpace(m.Body) == text
@@ -82,7 +93,7 @@ func (s *Sendxmpp) AwaitMessage(mark int, text string) Stanza {
 
 // AwaitError waits for an error stanza after mark from one of the addresses of
 // the bare JID, and returns it.
-func (s *Sendxmpp) AwaitError(mark int, from string) Stanza {
+func (s Stanzas) AwaitError(mark int, from string) Stanza {
 	s.t.Helper()
 	return s.await(mark, "error from "+from, func(m Stanza) bool {
 		bare, _, _ := strings.Cut(m.From, "/")
@@ -90,7 +101,13 @@ func (s *Sendxmpp) AwaitError(mark int, from string) Stanza {
 	})
 }
 
-func (s *Sendxmpp) await(mark int, what string, want func(Stanza) bool) (found Stanza) {
+// AwaitReceipt waits for the receipt of a message after mark.
+func (s Stanzas) AwaitReceipt(mark int, id string) Stanza {
+	s.t.Helper()
+	return s.await(mark, "receipt of "+id, func(m Stanza) bool { return m.Type != "error" && m.Receipt.ID == id })
+}
+
+func (s Stanzas) await(mark int, what string, want func(Stanza) bool) (found Stanza) {
 	s.t.Helper()
 	s.Await(mark, what, func(text string) bool {
 		for _, m := range stanzasIn(text) {
