@@ -66,6 +66,8 @@ func (l *look) fixXMPP(t *Target, seen s2s.Sight, err error, cert string) string
 		return fmt.Sprintf("%s takes connections, but does not speak XMPP: %s.", t, why(err))
 	case seen.Ended == "host-unknown":
 		return fmt.Sprintf("The server at %s does not know %s: the record names the wrong server, or the server's configuration lacks the domain.", t, l.domain)
+	case seen.Ended == "see-other-host":
+		return fmt.Sprintf("%s sends streams elsewhere: the gateway follows, this look does not; a record that names the right server saves the detour.", t)
 	case err != nil && t.TLS == "":
 		return l.noTLS(t, federation.XMPP, err)
 	case err != nil:
