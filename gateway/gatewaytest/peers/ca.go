@@ -1,7 +1,10 @@
 package peers
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,6 +21,7 @@ type CA struct {
 	name  string
 	ca    *trusttest.CA
 	alter func(*trusttest.Options)
+	alone bool // each certificate signs itself
 }
 
 // NewCA returns an authority whose file is dir/name.pem.
@@ -41,6 +45,24 @@ func (c *CA) With(alter func(*trusttest.Options)) *CA {
 	return &d
 }
 
+// Alone returns nobody: certificates that sign themselves.
+func (c *CA) Alone() *CA {
+	d := *c
+	d.name += "-alone"
+	d.alone = true
+	return &d
+}
+
+// selfSign replaces the signature of a certificate by its own.
+func selfSign(is *trusttest.Issued) error {
+	key, _ := is.TLS.PrivateKey.(*ecdsa.PrivateKey) // all of ours are
+	leaf := *is.TLS.Leaf
+	leaf.Issuer, leaf.AuthorityKeyId, leaf.SignatureAlgorithm = leaf.Subject, nil, x509.ECDSAWithSHA256
+	der, err := x509.CreateCertificate(rand.Reader, &leaf, &leaf, key.Public(), key)
+	is.CertPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return err
+}
+
 // Issue writes a certificate for domains, and its key, beside the authority's
 // own, and returns both paths. It names each domain as a DNS name and as a SIP
 // URI (RFC 5922, section 7.1). It is good for both ends of a connection:
@@ -58,6 +80,9 @@ func (c *CA) Issue(domains ...string) (certFile, keyFile string) {
 		c.alter(&o)
 	}
 	is, err := c.ca.Issue(o)
+	if err == nil && c.alone {
+		err = selfSign(is)
+	}
 	if err != nil {
 		c.t.Fatal(err)
 	}
