@@ -223,8 +223,21 @@ func checkWritten(h sip.Header) error {
 			return fault.E(fault.Malformed, "header field %s has no address", h.Name())
 		}
 	}
+	switch r := h.(type) { // im and pres are no way to go (RFC 3428, section 5)
+	case *sip.RouteHeader:
+		return checkRoute(r.Address)
+	case *sip.RecordRouteHeader:
+		return checkRoute(r.Address)
+	}
 	if _, isBad := h.(*bad); isBad {
 		return fault.Wrap(fault.Malformed, errBad, "header field %s cannot be written", h.Name())
 	}
 	return nil
+}
+
+func checkRoute(u sip.Uri) error {
+	if u.Scheme == "sip" || u.Scheme == "sips" {
+		return nil
+	}
+	return fault.E(fault.Malformed, "route is no SIP URI")
 }

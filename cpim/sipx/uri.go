@@ -33,6 +33,39 @@ func ParseURI(s string) (sip.Uri, error) {
 	return u, nil
 }
 
+// Resolve turns an im or pres URI into the SIP URI of the same name, which is
+// where a request for it goes (RFC 3428, section 5; RFC 3861); other URIs stay as
+// they are.
+func Resolve(u sip.Uri) sip.Uri {
+	if u.Scheme != "im" && u.Scheme != "pres" || u.Raw() == "" {
+		return u
+	}
+	mailbox, _, _ := strings.Cut(u.Raw(), "?")
+	if plain, err := ParseURI("sip:" + mailbox); err == nil && plain.User != "" && len(plain.UriParams) == 0 {
+		return plain
+	}
+	return u
+}
+
+// Items splits a list of addresses at its commas, which count outside of quotes
+// and angle brackets only (RFC 3261, section 7.3.1).
+func Items(list string) []string {
+	var items []string
+	start, inside := 0, false
+	for i := 0; i < len(list); i++ {
+		switch c := list[i]; {
+		case c == '"' && !inside:
+			i += max(quotedLen(list[i:]), 1) - 1
+		case c == '<' || c == '>':
+			inside = c == '<'
+		case c == ',' && !inside:
+			items = append(items, strings.Trim(list[start:i], " \t"))
+			start = i + 1
+		}
+	}
+	return append(items, strings.Trim(list[start:], " \t"))
+}
+
 // IsURI reports whether s is a SIP-URI, SIPS-URI or absoluteURI (RFC
 // 3261, section 25.1).
 func IsURI(s string) bool {

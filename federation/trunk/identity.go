@@ -83,11 +83,30 @@ func (t *Trunk) trusted(peer federation.Peer) bool {
 	}) && peer.Proof != federation.Claimed
 }
 
-// distrust takes out of a request what its sender may not assert (RFC 3325,
-// sections 5 and 8).
+// distrust takes out of a request the identities that its sender may not assert
+// (RFC 3325, sections 5 and 8), and those of which nobody can say which one
+// counts: there is one sip or sips URI, and one tel URI, at most (section 9.1).
+// What is left has a field each.
 func (t *Trunk) distrust(req *sip.Request, peer federation.Peer) {
-	if !t.trusted(peer) {
-		remove(req, "P-Asserted-Identity")
+	const name = "P-Asserted-Identity"
+	var list []string
+	count := make(map[string]int)
+	for _, value := range sipx.Values(req, name) {
+		for _, item := range sipx.Items(value) {
+			var u sip.Uri
+			if _, err := sip.ParseAddressValue(item, &u, nil); err != nil {
+				u.Scheme = ""
+			}
+			count[strings.TrimSuffix(u.Scheme, "s")]++
+			list = append(list, item)
+		}
+	}
+	remove(req, name)
+	if len(list) != count["sip"]+count["tel"] || count["sip"] > 1 || count["tel"] > 1 || !t.trusted(peer) {
+		return
+	}
+	for _, item := range list {
+		req.AppendHeader(sip.NewHeader(name, item))
 	}
 }
 

@@ -224,13 +224,27 @@ func TestAsserted(t *testing.T) {
 	}
 	got := make(chan string, 1)
 	_, w := server(t, Config{Book: bk, Handler: serveFunc(func(req *sip.Request, _ federation.Peer, tx Tx) error {
-		got <- sipx.Value(req, "P-Asserted-Identity")
+		got <- strings.Join(sipx.Values(req, "P-Asserted-Identity"), " and ")
 		return tx.Answer(Reply(req, 200, "OK"))
 	})})
 	for from, want := range map[string]string{"a.example": "", "x.example": "", "home.example": "<sip:x@home.example>"} {
 		w.ask(raw("MESSAGE", from, "From: <sip:u@"+from+">;tag=1", "p-asserted-identity: <sip:x@home.example>"))
 		if v := <-got; v != want {
 			t.Errorf("from %s: %q", from, v)
+		}
+	}
+	for i, row := range [][2]string{
+		{`"a, <b" <sip:u@home.example>, <tel:+15550100>`, `"a, <b" <sip:u@home.example> and <tel:+15550100>`},
+		{"<sips:u@home.example>", "<sips:u@home.example>"},
+		{"<sip:u@home.example>, <sip:v@home.example>", ""},
+		{"<sip:u@home.example>, <sips:u@home.example>", ""},
+		{"<tel:+1>, <tel:+2>", ""},
+		{"<mailto:u@home.example>", ""},
+		{"<sip:u@home.example;x=[::1]>, nonsense", ""},
+	} {
+		w.ask(raw("MESSAGE", fmt.Sprint("list", i), "From: <sip:u@home.example>;tag=1", "P-Asserted-Identity: "+row[0]))
+		if v := <-got; v != row[1] {
+			t.Errorf("%s: %q", row[0], v)
 		}
 	}
 	for privacy, kept := range map[string][2]bool{ // by the peer, by a home's server
@@ -261,7 +275,7 @@ func TestUnproved(t *testing.T) {
 	for i, field := range []string{
 		`Identity: "aGVsbG8="`, "Identity: x;info=<https://c.example/c.pem>;alg=ES256", "y: x",
 		`Authorization: Digest username="anonymous", realm="gw.example", nonce="", uri="sip:gw.example", response=""`,
-		"P-Asserted-Identity: <sip:romeo@a.example>",
+		"P-Asserted-Identity: <sip:romeo@a.example>", "Authorization: Basic cm9tZW86anVsaWV0",
 	} {
 		stranger := raw("MESSAGE", fmt.Sprint("s", i), "From: <sip:x@c.example>;tag=1", "Identity-Info: <https://c.example/c.pem>;alg=rsa-sha1", field)
 		if s := w.ask(stranger).StatusCode; s != 403 {
@@ -271,5 +285,96 @@ func TestUnproved(t *testing.T) {
 		if s := w.ask(known).StatusCode; s != 200 {
 			t.Errorf("%s: a peer gets %d", field, s)
 		}
+	}
+}
+
+// TestInbox: a request for an im or pres URI is one for the SIP URI of the same
+// name, on the way in and on the way out; such a URI is no route (RFC 3428,
+// section 5).
+func TestInbox(t *testing.T) {
+	got := make(chan string, 1)
+	_, w := server(t, Config{Handler: serveFunc(func(req *sip.Request, _ federation.Peer, tx Tx) error {
+		got <- req.Recipient.String()
+		return tx.Answer(Reply(req, 200, "OK"))
+	})})
+	for i, uri := range []string{"im:juliet@b.example", "pres:juliet@b.example", "im:juliet@b.example?subject=x"} {
+		if s := w.ask(strings.Replace(raw("MESSAGE", fmt.Sprint(i)), "sip:juliet@b.example", uri, 1)).StatusCode; s != 200 {
+			t.Errorf("%s: %d", uri, s)
+		} else if u := <-got; u != "sip:juliet@b.example" {
+			t.Errorf("%s is %s", uri, u)
+		}
+	}
+	tr := New(Config{Name: "gw.example", Book: plain(), Locate: places{}})
+	out := message("sip:r@a.example", "im:j@b.example", "x")
+	if u := tr.complete(out).Recipient; u.String() != "sip:j@b.example" || out.Recipient.Scheme != "im" {
+		t.Errorf("sent to %s", u.String())
+	}
+	for route, want := range map[string]bool{"sip:p.example;lr": true, "im:j@b.example": false, "pres:j@b.example": false} {
+		req := message("sip:r@a.example", "sip:j@b.example", "x")
+		var u sip.Uri
+		if err := sip.ParseUri(route, &u); err != nil {
+			t.Fatal(err)
+		}
+		req.AppendHeader(&sip.RouteHeader{Address: u})
+		if err := sipx.CheckOutgoing(req); (err == nil) != want {
+			t.Errorf("Route %s: %v", route, err)
+		}
+	}
+}
+
+// TestComplete: what every request of ours has (RFC 3261, section 8.1.1; RFC
+// 5393, section 5.3.4), and what it keeps if it has it: a request that has come
+// from elsewhere has fewer hops left.
+func TestComplete(t *testing.T) {
+	tr := New(Config{Name: "gw.example", Book: plain(), Locate: places{}})
+	fresh := message("sip:r@a.example", "sip:j@b.example", "x")
+	passed := message("sip:r@a.example", "sip:j@b.example", "x")
+	hops := sip.MaxForwardsHeader(12)
+	passed.AppendHeader(&hops)
+	passed.AppendHeader(sip.NewHeader("Max-Breadth", "7"))
+	for want, req := range map[string]*sip.Request{"70 60": fresh, "12 7": passed} {
+		out := tr.complete(req)
+		if got := sipx.Value(out, "Max-Forwards") + " " + sipx.Value(out, "Max-Breadth"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if tag, _ := out.From().Params.Get("tag"); tag == "" || out.CallID() == nil || out.CSeq().SeqNo != 1 {
+			t.Error(out)
+		}
+	}
+}
+
+// TestInvite: a refusal of an INVITE is repeated until the ACK comes, which ends
+// it, or until Timer H (RFC 3261, section 17.2.1); no ACK reaches the Handler.
+func TestInvite(t *testing.T) {
+	for _, acked := range []bool{true, false} {
+		bubble(t, Config{}, func(t *testing.T, tr *Trunk, _ *memory, p *memPacket) {
+			from := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5070}
+			via := "Via: SIP/2.0/UDP 127.0.0.1:5070;branch=z9hG4bK1"
+			begin := time.Now()
+			p.in <- datagram{[]byte(raw("INVITE", "1", via)), from}
+			var at []time.Duration
+			var to string
+			for range 3 {
+				d := <-p.out
+				res, err := sip.ParseMessage(d.b)
+				if err != nil || res.(*sip.Response).StatusCode != 488 {
+					t.Fatalf("%s", d.b)
+				}
+				at, to = append(at, time.Since(begin)), res.To().Value()
+			}
+			if !slices.Equal(at, []time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond}) {
+				t.Error(at)
+			}
+			if acked {
+				p.in <- datagram{[]byte(raw("ACK", "1", via, "To: "+to)), from}
+			}
+			time.Sleep(33 * time.Second) // of the bubble
+			if more := len(p.out); more > 0 == acked {
+				t.Errorf("%d more, acknowledged %v", more, acked)
+			}
+			if n, _ := left(tr); n != 0 {
+				t.Errorf("%d transactions are left", n)
+			}
+		})
 	}
 }

@@ -193,6 +193,7 @@ func query(req *sip.Request, domain string) locate.SIPQuery {
 // 8.1.1).
 func (t *Trunk) complete(req *sip.Request) *sip.Request {
 	req = req.Clone()
+	req.Recipient = sipx.Resolve(req.Recipient)
 	if from := req.From(); from != nil && !from.Params.Has("tag") {
 		from.Params.Add("tag", sipx.NewTag())
 	}
@@ -206,6 +207,9 @@ func (t *Trunk) complete(req *sip.Request) *sip.Request {
 	if req.MaxForwards() == nil {
 		hops := sip.MaxForwardsHeader(70)
 		req.AppendHeader(&hops)
+	}
+	if len(req.GetHeaders("Max-Breadth")) == 0 { // RFC 5393, section 5.3.4
+		req.AppendHeader(sip.NewHeader("Max-Breadth", "60"))
 	}
 	if t.cfg.Agent != "" && len(req.GetHeaders("User-Agent")) == 0 {
 		req.AppendHeader(sip.NewHeader("User-Agent", t.cfg.Agent))

@@ -84,6 +84,7 @@ func (t *Trunk) serve(a *arrival) error {
 	a.mu.Lock()
 	a.peer = peer
 	a.mu.Unlock()
+	req.Recipient = sipx.Resolve(req.Recipient)
 	t.distrust(req, peer)
 	t.alias(a)
 	for _, check := range []func(*arrival) error{t.method, t.hops, t.once, t.extensions, t.content} {
