@@ -106,14 +106,17 @@ func ofJID(scheme, address string) (sip.Uri, error) {
 }
 
 // Has reports whether a user is blocked, alone or with his domain.
-func (l *List) Has(u sip.Uri) bool {
+func (l *List) Has(u sip.Uri) bool { return l.has(Name(u), u.Host) }
+
+// has is Has for a user whose name is known.
+func (l *List) has(name, host string) bool {
 	if l == nil {
 		return false
 	}
-	if len(l.users) > 0 && l.users[Name(u)] {
+	if l.users[name] {
 		return true
 	}
-	domain, err := federation.Domain(u.Host)
+	domain, err := federation.Domain(host)
 	if err != nil {
 		return false
 	}

@@ -119,7 +119,7 @@ func (e *Engine) Admit(now time.Time, peer string, from, to sip.Uri) error {
 		return Refuse(PerSender, fault.E(fault.Flood, "too many messages"))
 	case !e.knows(now, sender, Name(to), r.limits.Strangers):
 		return Refuse(Strangers, fault.E(fault.Flood, "too many messages to users who have never answered"))
-	case r.block.Has(from):
+	case r.block.has(sender, from.Host):
 		return Refuse(Blocked, fault.E(fault.NotFound, "this address is no user's"))
 	}
 	return nil
