@@ -41,6 +41,30 @@ func escape(s, special string) string {
 	return b.String()
 }
 
+// escapeControls makes a value that has escapes already fit for a line: its bare
+// controls are escaped. One that stands behind a backslash is escaped by it, and
+// is the same without it.
+func escapeControls(s string) string {
+	var b strings.Builder
+	start, behind := 0, false // of what is written as it is; an open backslash
+	for i, r := range s {
+		switch {
+		case isControl(r):
+			end := i
+			if behind {
+				end--
+			}
+			b.WriteString(s[start:end])
+			b.WriteString(escape(string(r), ""))
+			start, behind = i+1, false
+		default:
+			behind = r == '\\' && !behind
+		}
+	}
+	b.WriteString(s[start:])
+	return strings.ToValidUTF8(b.String(), "\uFFFD")
+}
+
 // isControl reports what RFC 3862 calls a control: C1 is none of them.
 func isControl(r rune) bool { return r < 0x20 || r == 0x7F }
 

@@ -69,7 +69,7 @@ func (w *writer) line(name string, params []Param, value string) {
 		}
 		w.out = append(w.out, ";"+p.Name+"="+v...)
 	}
-	w.out = append(w.out, " "+escape(strings.Trim(value, " "), "")+"\r\n"...)
+	w.out = append(w.out, " "+escapeControls(strings.Trim(value, " "))+"\r\n"...)
 }
 
 func (w *writer) address(name string, a Address) {
