@@ -145,15 +145,17 @@ func (d *SIPDomain) ServeSIP(_ context.Context, req *sip.Request, peer federatio
 	if !exists(d.Users, req.Recipient.User) {
 		return tx.Answer(trunk.Reply(req, sip.StatusNotFound, "Not Found"))
 	}
+	if d.script { // before somebody knows of the request and answers it
+		d.mu.Lock()
+		d.waiting = append(d.waiting, waiting{req, tx})
+		d.mu.Unlock()
+	}
 	if d.Take != nil {
 		d.Take(req)
 	} else {
 		d.Requests <- req
 	}
 	if d.script {
-		d.mu.Lock()
-		d.waiting = append(d.waiting, waiting{req, tx})
-		d.mu.Unlock()
 		return nil
 	}
 	return tx.Answer(trunk.Reply(req, sip.StatusOK, "OK"))
