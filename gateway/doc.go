@@ -89,6 +89,11 @@
 //     build error stanzas and answers themselves and may not import gateway.
 //   - cpim/fault has a tenth kind, Flood: over a rate is told otherwise than
 //     over a resource (RFC 6120, section 13.12).
+//   - gateway/config imports gateway/policy: an entry of the block list is checked
+//     by the code that compares it, so that a mistake has its line and column.
+//   - The configuration is handed down as a [config.Live], which a reload
+//     changes; a conversation is told the manners of the moment before its next
+//     event (reload.go), so that no machine must be looked for.
 //   - A shard forgets idle machines when it is full, oldest first: what they
 //     remember until there is a store is a courtesy, memory is not.
 package gateway
