@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,8 @@ type outbound struct {
 	pinged   atomic.Bool      // a ping was not answered
 	orderly  bool             // the peer has closed it; to be read when the reader has ended
 
+	take func(*xmltree.Element) error // what comes in; nil: nothing may
+
 	once   sync.Once
 	dead   chan struct{} // closed when nothing may be written any more
 	reason error         // why; to be read when dead is closed
@@ -61,27 +64,29 @@ func (s *Server) dial(ctx context.Context, k key, use purpose, first ...federati
 	if err != nil {
 		return nil, err
 	}
-	targets = append(first, targets...)
+	targets = append(first, s.order(targets)...)
 	var causes []error
 	kind, text := fault.Timeout, "the far server cannot be reached"
 	for hops := 0; len(targets) > 0 && ctx.Err() == nil; {
-		t := targets[0]
-		targets = targets[1:]
-		out, err := s.try(ctx, k, t, use)
-		if err == nil {
+		n := sameHost(targets)
+		out, failed := s.first(ctx, k, targets[:n], use)
+		if out != nil {
 			return out, nil
 		}
-		causes = append(causes, fmt.Errorf("%s: %w", t, cause(err)))
-		if e, ok := errors.AsType[*streamError](err); ok && e.host != "" && hops < maxHops {
-			hops++
-			other, err := s.elsewhere(ctx, e.host, t)
-			if err != nil {
-				causes = append(causes, fmt.Errorf("redirected to %s: %w", printable(e.host), err))
+		targets = targets[n:]
+		for _, a := range failed {
+			causes = append(causes, a.cause())
+			if e, ok := errors.AsType[*streamError](a.err); ok && e.host != "" && hops < maxHops {
+				hops++
+				other, err := s.elsewhere(ctx, e.host, a.target)
+				if err != nil {
+					causes = append(causes, fmt.Errorf("redirected to %s: %w", printable(e.host), err))
+				}
+				targets = append(other, targets...)
 			}
-			targets = append(other, targets...)
-		}
-		if f, ok := errors.AsType[*fault.Error](asFault(err)); ok && kind == fault.Timeout {
-			kind, text = f.Kind, f.Text
+			if f, ok := errors.AsType[*fault.Error](asFault(a.err)); ok && kind == fault.Timeout {
+				kind, text = f.Kind, f.Text
+			}
 		}
 	}
 	return nil, fault.Wrap(kind, errors.Join(causes...), "%s", text)
@@ -95,14 +100,18 @@ func cause(err error) error {
 	return err
 }
 
-// try negotiates a stream with one target. A peer that breaks off in the middle
+// try negotiates a stream on a connection to one target. A peer that breaks off in the middle
 // of SASL gets a second chance with dialback (some crash over certificates
 // with an XmppAddr).
-func (s *Server) try(ctx context.Context, k key, t federation.Target, use purpose) (*outbound, error) {
-	out, err := s.stream(ctx, k, t, use, true)
+func (s *Server) try(ctx context.Context, k key, t federation.Target, use purpose, nc net.Conn) (*outbound, error) {
+	out, err := s.stream(ctx, k, t, use, true, nc)
 	if _, broke := errors.AsType[*brokenSASL](err); broke && ctx.Err() == nil {
-		var again error
-		if out, again = s.stream(ctx, k, t, use, false); again != nil {
+		nc, _, failed := s.race(ctx, []federation.Target{t})
+		if nc == nil {
+			return nil, errors.Join(append(failed, err)...)
+		}
+		out, again := s.stream(ctx, k, t, use, false, nc)
+		if again != nil {
 			return nil, errors.Join(again, err)
 		}
 		return out, nil
@@ -115,23 +124,17 @@ type brokenSASL struct{ error }
 
 func (e *brokenSASL) Unwrap() error { return e.error }
 
-// stream opens one connection and negotiates a stream on it.
-func (s *Server) stream(ctx context.Context, k key, t federation.Target, use purpose, external bool) (*outbound, error) {
+// stream negotiates a stream on a connection.
+func (s *Server) stream(ctx context.Context, k key, t federation.Target, use purpose, external bool, nc net.Conn) (*outbound, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lim.Handshake)
 	defer cancel()
-	dctx, stop := context.WithTimeout(ctx, s.lim.DialTimeout)
-	defer stop()
-	nc, err := s.cfg.Dial(dctx, "tcp", t.Addr.String())
-	if err != nil {
-		return nil, err
-	}
 	tune(nc)
 	o := &outbound{
 		link: newLink(nc, t.Transport, s.lim), key: k, srv: s, target: t,
 		security: s.cfg.Book.Rules(k.to).Security, dead: make(chan struct{}),
 	}
 	drop := context.AfterFunc(ctx, func() { nc.Close() })
-	err = o.negotiate(ctx, use, external)
+	err := o.negotiate(ctx, use, external)
 	if !drop() && err == nil {
 		err = ctx.Err()
 	}
@@ -339,7 +342,9 @@ func (o *outbound) read(acks func(h uint32) error) {
 			err = o.acknowledge(e, acks)
 			continue
 		}
-		if err = stanza(e); err == nil {
+		if o.take != nil {
+			err = o.take(e)
+		} else if err = stanza(e); err == nil {
 			err = refuse("not-authorized", "this stream is for our stanzas only")
 		}
 	}

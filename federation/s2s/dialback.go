@@ -237,6 +237,7 @@ func (in *inbound) answer(k key, verdict string) error {
 		last = refuse("policy-violation", "a certificate is needed here")
 	}
 	if d.typ != "valid" {
+		in.srv.cfg.Count(Mismatched)
 		in.log().Warn("dialback refused", "peer", k.from, "to", k.to, "verdict", verdict)
 	}
 	if _, err := in.write(d.append(nil)); err != nil {

@@ -9,6 +9,8 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"cpimgate/federation"
 	"cpimgate/federation/trust"
 )
@@ -31,12 +33,14 @@ func (s *Server) accept(ctx context.Context, l net.Listener, via federation.Tran
 			continue
 		}
 		if !s.admit(nc) {
+			s.cfg.Count(Overrun)
 			s.cfg.Log.Warn("connection refused: too many", "addr", nc.RemoteAddr().String())
 			nc.Close()
 			continue
 		}
 		tune(nc)
 		in := &inbound{link: newLink(nc, via, s.lim), srv: s, pairs: map[key]federation.Peer{}, asking: map[key]bool{}}
+		in.pace = rate.NewLimiter(rate.Limit(s.cfg.Rate), max(1, int(s.cfg.Rate)))
 		if !s.begin(func(ctx context.Context) { in.run(ctx); s.release(nc) }) {
 			nc.Close()
 		}
@@ -50,13 +54,18 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// admit counts a connection, unless there are too many of them, in all or from
-// its address (XEP-0205, section 3).
+// admit counts a connection, unless there are too many of them: in all, from
+// its address, or within a minute (XEP-0205, section 3).
 func (s *Server) admit(nc net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	host := hostOf(nc)
-	if s.conns[""] >= s.lim.Conns || s.conns[host] >= s.lim.ConnsPerIP {
+	if now := time.Now(); now.Sub(s.minute) >= time.Minute {
+		clear(s.tries)
+		s.minute = now
+	}
+	s.tries[host]++
+	if s.tries[host] > s.cfg.Attempts || s.conns[""] >= s.lim.Conns || s.conns[host] >= s.lim.ConnsPerIP {
 		return false
 	}
 	s.conns[""]++
@@ -185,6 +194,7 @@ func (in *inbound) leave(err error) {
 		in.log().Info("peer down", "peer", k.from, "to", k.to, "err", err)
 	}
 	if len(in.pairs) == 0 && err != nil && !in.answered {
+		in.srv.cfg.Count(Refused)
 		in.log().Info("stream refused", "from", in.from, "to", in.to, "err", err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"cpimgate/cpim/xep"
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
@@ -28,12 +30,13 @@ type inbound struct {
 	from, to   string // of the stream header; from may be ""
 	id         string // of the stream as it is now
 	security   federation.Security
-	mismatch   error      // why the certificate does not prove from
-	external   bool       // SASL is done
-	challenged bool       // SASL waits for a response
-	tries      int        // of SASL
-	answered   bool       // db:verify was served
-	rec        *reception // stream management is on; written by the reader, under state
+	mismatch   error         // why the certificate does not prove from
+	external   bool          // SASL is done
+	challenged bool          // SASL waits for a response
+	tries      int           // of SASL
+	answered   bool          // db:verify was served
+	pace       *rate.Limiter // of stanzas
+	rec        *reception    // stream management is on; written by the reader, under state
 
 	checks sync.WaitGroup
 	state  sync.Mutex
@@ -231,6 +234,9 @@ func (in *inbound) take(ctx context.Context, e *xmltree.Element) error {
 	if err := stanza(e); err != nil {
 		return err
 	}
+	if d := in.pace.Reserve().Delay(); d > 0 {
+		pause(ctx, d) // the peer waits, too (RFC 6120, section 13.12)
+	}
 	return in.stanza(e)
 }
 
@@ -369,6 +375,7 @@ func (in *inbound) envelope(e *xmltree.Element) (xep.Header, federation.Peer, er
 			return h, federation.Peer{}, refuse("host-unknown", "this stream is not for that domain")
 		}
 	}
+	in.srv.cfg.Count(Spoofed)
 	return h, federation.Peer{}, refuse("invalid-from", "not a domain that was authenticated")
 }
 

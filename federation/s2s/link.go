@@ -19,15 +19,16 @@ import (
 // A link is one connection and the XML stream on it, as far as both directions
 // of use have it in common. Its owner reads; anybody may write.
 type link struct {
-	lim  federation.Limits
-	raw  net.Conn // TCP
-	nc   net.Conn // TCP, or TLS over it
-	addr netip.AddrPort
-	via  federation.Transport
-	tls  *tls.ConnectionState // nil before TLS
-	in   *bufio.Reader
-	xml  *xmltree.Reader
-	lang string // the default of the peer's stanzas (RFC 6120, section 4.7.4)
+	lim   federation.Limits
+	raw   net.Conn // TCP
+	nc    net.Conn // TCP, or TLS over it
+	addr  netip.AddrPort
+	via   federation.Transport
+	tls   *tls.ConnectionState // nil before TLS
+	in    *bufio.Reader
+	xml   *xmltree.Reader
+	space string // content namespace, of our header and the peer's
+	lang  string // the default of the peer's stanzas (RFC 6120, section 4.7.4)
 
 	writing chan struct{} // whoever has put the one token there may write
 
@@ -38,7 +39,7 @@ type link struct {
 }
 
 func newLink(nc net.Conn, via federation.Transport, lim federation.Limits) *link {
-	l := &link{lim: lim, raw: nc, nc: nc, via: via, in: bufio.NewReader(nc), writing: make(chan struct{}, 1)}
+	l := &link{space: xep.NS, lim: lim, raw: nc, nc: nc, via: via, in: bufio.NewReader(nc), writing: make(chan struct{}, 1)}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		l.addr = a.AddrPort()
 	}
@@ -80,7 +81,7 @@ func (l *link) open() (*xmltree.Element, error) {
 	case h.Name.Space != nsStream:
 		return h, refuse("invalid-namespace", "not the namespace of streams")
 	}
-	if space := l.xml.Default(); space != "" && space != xep.NS { // RFC 6120, section 4.8.2
+	if space := l.xml.Default(); space != "" && space != l.space { // RFC 6120, section 4.8.2
 		return h, refuse("invalid-namespace", "a stream of %s", printable(space))
 	}
 	return h, nil

@@ -24,6 +24,9 @@ type pair struct {
 	wake chan struct{} // the run goroutine has something to look at
 	work chan struct{} // the writer has
 
+	steady bool // a stream is wanted even if there is nothing to send
+	dial   func(context.Context) (*outbound, error)
+
 	mu      sync.Mutex
 	queue   []item
 	sess    *session  // of stream management; outlives a lost stream
@@ -59,7 +62,9 @@ var (
 )
 
 func newPair(s *Server, k key) *pair {
-	return &pair{key: k, srv: s, wake: make(chan struct{}, 1), work: make(chan struct{}, 1), changed: time.Now()}
+	p := &pair{key: k, srv: s, wake: make(chan struct{}, 1), work: make(chan struct{}, 1), changed: time.Now()}
+	p.dial = p.open
+	return p
 }
 
 // signal makes who receives from c look once more.
@@ -122,9 +127,9 @@ func (p *pair) rest(ctx context.Context) bool {
 		switch {
 		case ctx.Err() != nil:
 			return !p.leave(ctx)
-		case n > 0 && pause <= 0:
+		case (n > 0 || p.steady) && pause <= 0:
 			return true
-		case n > 0:
+		case n > 0 || p.steady:
 			wait, cancel := context.WithTimeout(ctx, pause)
 			p.watch(wait.Done())
 			cancel()
@@ -235,7 +240,7 @@ func (p *pair) connect(ctx context.Context) (*outbound, error) {
 	var err error
 	go func() { // watch waits for it
 		defer close(done)
-		out, err = p.open(ctx)
+		out, err = p.dial(ctx)
 	}()
 	p.watch(done)
 	return out, err

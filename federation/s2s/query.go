@@ -101,7 +101,7 @@ var errDead = &streamError{condition: "connection-timeout", text: "no sign of li
 // breathe asks a peer on a silent stream whether it is there, or closes the
 // stream if it has not been used for long. It reports false when that is so.
 func (p *pair) breathe(out *outbound, used time.Time) bool {
-	if time.Since(used) >= p.srv.lim.Idle && p.closing(false) {
+	if !p.steady && time.Since(used) >= p.srv.lim.Idle && p.closing(false) {
 		out.fail(errIdle)
 		out.finish()
 		return false

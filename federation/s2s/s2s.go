@@ -33,6 +33,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -75,6 +76,13 @@ type Config struct {
 	Trace  federation.Trace
 	Log    *slog.Logger // one line for each change of a peer's state; slog.DiscardHandler
 
+	// Count is told of what was refused at the door, for metrics; it must not
+	// block. The events are Spoofed and those beside it.
+	Count func(event string)
+
+	Attempts int     // connections that one address may make in a minute; 0: ten times Limits.ConnsPerIP
+	Rate     float64 // stanzas a second that are read from one stream, more wait; 0: 10,000
+
 	// Dial opens the connections to peers; nil is a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -111,10 +119,21 @@ type Server struct {
 	tasks   sync.WaitGroup  // pairs, streams and late answers; Run waits for it
 	pairs   map[key]*pair   // what we send
 	streams map[key]*inbound
+	shuns   map[netip.AddrPort]shunned
 	queries map[query]waiting     // requests of ours
 	kepts   map[string]*reception // what peers send, by the name to resume it
-	conns   map[string]int        // accepted connections by address, and in all under ""
+	tries   map[string]int        // accepted connections since minute, by address
+	minute  time.Time
+	conns   map[string]int // accepted connections by address, and in all under ""
 }
+
+// The events of [Config.Count].
+const (
+	Spoofed    = "spoofed_from"       // a stanza from a domain that the stream has not proved; it has ended the stream
+	Refused    = "refused_stream"     // a stream that ended before anybody was proved
+	Overrun    = "refused_connection" // too many of them, in all, from one address or in a minute
+	Mismatched = "dialback_refused"   // a pair of domains that was not proved
+)
 
 // New returns a Server that does nothing before [Server.Run].
 func New(cfg Config) *Server {
@@ -124,6 +143,11 @@ func New(cfg Config) *Server {
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{}).DialContext
 	}
+	if cfg.Count == nil {
+		cfg.Count = func(string) {}
+	}
+	cfg.Rate = cmp.Or(cfg.Rate, 10_000)
+	cfg.Attempts = cmp.Or(cfg.Attempts, 10*Limits(cfg.Limits).ConnsPerIP)
 	if cfg.Secret == nil {
 		cfg.Secret = []byte(rand.Text())
 	}
@@ -133,8 +157,10 @@ func New(cfg Config) *Server {
 		secret:  cfg.Secret,
 		pairs:   map[key]*pair{},
 		streams: map[key]*inbound{},
+		shuns:   map[netip.AddrPort]shunned{},
 		queries: map[query]waiting{},
 		kepts:   map[string]*reception{},
+		tries:   map[string]int{},
 		conns:   map[string]int{},
 	}
 }
@@ -218,10 +244,13 @@ func (s *Server) Send(e *xmltree.Element, by time.Time, done federation.Done) {
 	if done == nil {
 		done = func(federation.How, error) {}
 	}
-	err := s.enqueue(e, item{by: by, done: done})
-	if err == nil {
-		return
+	if err := s.enqueue(e, item{by: by, done: done}); err != nil {
+		s.giveUp(done, err)
 	}
+}
+
+// giveUp tells why a stanza was not taken, on a goroutine of ours if we run.
+func (s *Server) giveUp(done federation.Done, err error) {
 	if !s.begin(func(context.Context) { done(federation.GivenUp, err) }) {
 		done(federation.GivenUp, err)
 	}

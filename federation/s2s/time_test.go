@@ -64,13 +64,18 @@ func (p *pipes) call() *raw {
 // bubble runs a scene with a.example, which talks to b.example in the clear
 // over pipes.
 func bubble(t *testing.T, lim federation.Limits, scene func(*testing.T, *domain, *pipes)) {
+	bubbleWith(t, lim, func(*settings) {}, scene)
+}
+
+// bubbleWith is bubble with a change of the domain's settings.
+func bubbleWith(t *testing.T, lim federation.Limits, change func(*settings), scene func(*testing.T, *domain, *pipes)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{accept: make(chan net.Conn), dialed: make(chan *raw, 1), t: t, closed: make(chan struct{})}
 		w := newZone(t)
 		w.publish("_xmpp-server._tcp.b.example. 100000 IN SRV 0 0 5269 host.b.example.\nhost.b.example. 100000 IN A 127.0.0.1")
 		a := w.start("a.example", rule("b.example", federation.PlainOK), func(s *settings) {
 			s.s2s.StartTLS, s.s2s.Dial, s.s2s.Limits = []net.Listener{p}, p.dial, lim
-		})
+		}, rule("many.example", federation.PlainOK), change)
 		synctest.Wait()
 		scene(t, a, p)
 		a.stop()
