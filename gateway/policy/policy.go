@@ -1,7 +1,7 @@
 // Package policy decides who may do what, and how often, before anything is
 // mapped or remembered: rates for each peer domain, each sender and each sender
 // of first messages to strangers (RFC 6120, section 13.12; XEP-0205), and the
-// operator's block list (RFC 2779, sections 2.3.5 and 5.4.10).
+// operator's block list (RFC 2779).
 //
 // Users are compared by one name, whichever wire they write on: the image of
 // their SIP URI as a JID, in which case, escapes and scripts are folded (RFC
