@@ -107,3 +107,71 @@ func TestRetryAfter(t *testing.T) {
 		}
 	}
 }
+
+// FuzzHost: the host that sipgo finds in a URI is the one that stands there.
+func FuzzHost(f *testing.F) {
+	for _, s := range []string{"sip:u@good.example;x=[::1]", "sip:good.example;x=[::1]", "sip:[::1]:5060?a=[b]", "sips:a:b@[2001:db8::1];lr", "sip:a;b@c?d=e@f"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		u, err := ParseURI(s)
+		if err != nil || u.Scheme != "sip" && u.Scheme != "sips" {
+			return
+		}
+		_, host, _ := strings.Cut(s, ":")
+		if _, rest, ok := strings.Cut(host, "@"); ok {
+			host = rest
+		}
+		if i := strings.IndexAny(host, ";?"); i >= 0 {
+			host = host[:i]
+		}
+		if host != u.Host && !strings.HasPrefix(host, u.Host+":") {
+			t.Errorf("%q: host %q, not %q", s, u.Host, host)
+		}
+	})
+}
+
+// TestItems: commas count outside of quotes and angle brackets.
+func TestItems(t *testing.T) {
+	for list, want := range map[string]string{
+		"<sip:a@b>, <tel:+1>":          "<sip:a@b>|<tel:+1>",
+		`"a, \"b" <sip:a,b@c>,sip:d@e`: `"a, \"b" <sip:a,b@c>|sip:d@e`,
+		"<sip:a@b":                     "<sip:a@b",
+		`"open, <sip:a@b>`:             `"open|<sip:a@b>`,
+		"":                             "",
+		",":                            "|",
+	} {
+		if got := strings.Join(Items(list), "|"); got != want {
+			t.Errorf("%s: %s", list, got)
+		}
+	}
+}
+
+// FuzzItems: nothing is lost, and an item by itself is one.
+func FuzzItems(f *testing.F) {
+	f.Add(`"a, \"b" <sip:a,b@c>,sip:d@e`)
+	f.Add(`"\`)
+	f.Fuzz(func(t *testing.T, list string) {
+		items := Items(list)
+		if strip := strings.NewReplacer(" ", "", "\t", ""); strip.Replace(strings.Join(items, ",")) != strip.Replace(list) {
+			t.Errorf("%q became %q", list, items)
+		}
+	})
+}
+
+// TestResolve: an inbox is at the SIP URI of the same name (RFC 3428, section
+// 5).
+func TestResolve(t *testing.T) {
+	for from, want := range map[string]string{
+		"im:j@b.example": "sip:j@b.example", "pres:j@b.example?x=y": "sip:j@b.example", "sip:j@b.example;x=y": "sip:j@b.example;x=y",
+		"tel:+1": "tel:+1", "im:b.example": "im:b.example", "im:j@b.example;x=[::1]": "im:j@b.example;x=[::1]", "im:a@b@c": "im:a@b@c",
+	} {
+		var u sip.Uri
+		if err := sip.ParseUri(from, &u); err != nil {
+			t.Fatal(err)
+		}
+		if got := Resolve(u); got.String() != want {
+			t.Errorf("%s: %s", from, got.String())
+		}
+	}
+}

@@ -198,12 +198,22 @@ func sameRequest(t *testing.T, seen []*sip.Request) {
 	}
 }
 
-// TestWrongPassword: it is tried once, by each request, and no more.
+// TestWrongPassword: it is tried once by each request, and not before it is
+// asked for.
 func TestWrongPassword(t *testing.T) {
 	g := &guard{asks: []ask{{401, "b", "SHA-256", "auth"}}}
 	a := guarded(t, g, "guess")
-	if r := send(a, message("sip:r@a.example", "sip:j@b.example", "x"), "b.example"); r.status() != 401 || len(g.seen) != 2 {
-		t.Errorf("%v after %d requests", r, len(g.seen))
+	for range 2 {
+		if r := send(a, message("sip:r@a.example", "sip:j@b.example", "x"), "b.example"); r.status() != 401 {
+			t.Error(r)
+		}
+	}
+	var tried []bool
+	for _, req := range g.seen {
+		tried = append(tried, sipx.Value(req, "Authorization") != "")
+	}
+	if !slices.Equal(tried, []bool{false, true, false, true}) {
+		t.Error(tried)
 	}
 }
 

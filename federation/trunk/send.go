@@ -163,6 +163,9 @@ func (t *Trunk) ask(ctx context.Context, req **sip.Request, to federation.Target
 		*req = out
 		next, ok := t.authorize(out, res, to.Domain, answered)
 		if !ok {
+			if _, challenged := answers[res.StatusCode]; challenged {
+				t.logins.Remove(to.Domain) // a wrong password is not sent unasked
+			}
 			return res, nil
 		}
 		out = next

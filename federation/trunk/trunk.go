@@ -1,15 +1,18 @@
 // Package trunk carries SIP over UDP, TCP and TLS between us and other domains
-// (RFC 3261, sections 17 and 18; RFC 3263, section 4.3; RFC 3581; RFC 4320;
-// RFC 5922). Transactions are those of github.com/emiago/sipgo/sip; the
-// sockets are ours, for reasons that each file tells: connections are dialled
-// and verified per peer domain and never shared between two (RFC 5923, section
-// 9.3), every listener has limits and deadlines, and the requests of one
-// connection or address reach the [Handler] in the order in which they came.
+// (RFC 3261, sections 17, 18 and 22; RFC 3263, section 4.3; RFC 3581; RFC 4320;
+// RFC 5118; RFC 5393; RFC 5626, section 4.4.1; RFC 5922; RFC 5923; RFC 7616).
+// Transactions are those of github.com/emiago/sipgo/sip; the sockets are ours,
+// for reasons that each file tells: connections are dialled and verified per
+// peer domain and never shared between two (RFC 5923, section 9.3), every
+// listener has limits and deadlines, and the requests of one connection or
+// address reach the [Handler] in the order in which they came.
 //
 // What a request must be before the Handler sees it: well-formed
 // ([sipx.CheckRequest]), from somebody who may speak for a domain (decision
 // D-72), of a method that the Handler takes, without extensions that we lack,
-// not merged and not out of hops. OPTIONS is answered here.
+// not merged, not out of hops and not our own come back. OPTIONS is answered
+// here. Identities are asserted inside the trust domain only (RFC 3325), which
+// is a home and its own server.
 //
 // What we do differently:
 //   - "maddr" in a Via is followed for a peer that has proved who it is only
@@ -19,6 +22,13 @@
 //     17.1.2.2): our own sender waits no longer than that.
 //   - A request that was lost with a connection which had been in use before is
 //     sent once more to the same target, over a new connection.
+//   - Redirections are followed within the domain only, in the order of their
+//     Contacts (RFC 3261, section 8.1.3.4): nobody else may have the message.
+//   - Whether a peer answers pings we learn, because nobody registers here (RFC
+//     5626, section 4.4.1); and of UDP nothing is kept alive.
+//   - Retry-After counts for an hour at most (RFC 3261, section 20.33).
+//   - A Request-URI without a user and with a bracket in a parameter is refused:
+//     see [sipx.Misread].
 package trunk
 
 import (
