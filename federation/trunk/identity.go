@@ -75,7 +75,7 @@ func (t *Trunk) livesAt(domain string, ip netip.Addr) (bool, error) {
 }
 
 // trusted reports whether a peer belongs to the trust domain: it is the server
-// of a home whose users use SIP (RFC 3325, section 2.3).
+// of a home whose users use SIP (RFC 3325, section 3).
 func (t *Trunk) trusted(peer federation.Peer) bool {
 	return slices.ContainsFunc(peer.Domains, func(domain string) bool {
 		home, ok := t.cfg.Book.Home(domain)

@@ -2,6 +2,7 @@ package trunk
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -27,7 +28,8 @@ func readable(b []byte) bool {
 	first, rest, _ := strings.Cut(string(start), " ")
 	middle, last, ok := strings.Cut(rest, " ")
 	if strings.HasPrefix(first, "SIP/") {
-		return ok && len(middle) == 3 && middle >= "100" && middle <= "699"
+		code, err := strconv.ParseUint(middle, 10, 16)
+		return ok && err == nil && len(middle) == 3 && code >= 100 && code <= 699
 	}
 	var u sip.Uri
 	return ok && strings.HasPrefix(last, "SIP/") && !strings.Contains(last, " ") &&
