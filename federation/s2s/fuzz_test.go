@@ -20,6 +20,7 @@ func FuzzInbound(f *testing.F) {
 	for _, text := range []string{
 		"", " ", head("b.example", "a.example"), startTLS, auth("b.example"), auth("="), result("b.example", "a.example", "key"),
 		"<db:verify from='b.example' to='a.example' id='1'>x</db:verify>", "<db:verify from='b.example' to='a.example' type='valid'/>",
+		enable + ok + askAck, enable + enable, enable + ackOf(1), resume, "<enable xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3' h='x'/>",
 		ok, ok + ok, ok + "</stream:stream>", chat("x@c.example", "y@a.example", "z"), "<!-- -->", "<foo/>", "<message/>", "\xff\xfe<",
 		"<iq from='juliet@b.example' to='a.example' type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>",
 		"<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>",

@@ -1,8 +1,8 @@
 // Package s2s carries stanzas between servers: XML streams in and out
-// (RFC 6120) with STARTTLS or direct TLS (XEP-0368), SASL EXTERNAL (XEP-0178)
-// and Server Dialback in its three roles (XEP-0220, keys by XEP-0185), and
-// stream management (XEP-0198) after authentication. It knows who is at the other end and how that was proved, never what a stanza
-// means.
+// (RFC 6120) with STARTTLS or direct TLS (XEP-0368), SASL EXTERNAL (XEP-0178),
+// Server Dialback in its three roles (XEP-0220, keys by XEP-0185), stream
+// management (XEP-0198), and streams of components (XEP-0114). It knows who is
+// at the other end and how that was proved, never what a stanza means.
 //
 // A silent peer is asked for a sign of life (XEP-0199, section 4.3); answers to
 // our requests are matched by both addresses and the id.
@@ -24,6 +24,10 @@
 //     (RFC 6120, section 3.3): people wait for the answer to their message.
 //   - What was written and not acknowledged when a stream is lost is sent again
 //     on a stream that resumes it (XEP-0198, section 5), and never otherwise.
+//   - A stanza that comes to a component from a domain that its server does not
+//     speak for is dropped, not a reason to end the stream of all others.
+//   - Each pair of domains has its own stream out (XEP-0220, section 2.6 allows
+//     to share one), and none is used both ways (XEP-0288).
 package s2s
 
 import (
