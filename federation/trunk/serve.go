@@ -34,15 +34,8 @@ func (t *Trunk) request(req *sip.Request, tx *sip.ServerTx) {
 		tx.Terminate() // repeated just when the first copy was over
 		return
 	}
-	a.mu.Lock()
-	a.tx = tx
-	a.mu.Unlock()
-	if !tx.OnTerminate(func(string, error) { a.depart() }) {
-		a.depart()
+	if !a.begin(tx) {
 		return
-	}
-	if !tx.OnCancel(func(*sip.Request) { a.cancelled() }) { // it has come already
-		a.cancelled()
 	}
 	t.mu.Lock()
 	prev := a.prev
@@ -60,6 +53,21 @@ func (t *Trunk) request(req *sip.Request, tx *sip.ServerTx) {
 	if err := t.serve(a); err != nil {
 		a.refuse(err)
 	}
+}
+
+// begin binds an arrival to sipgo's transaction; false if that is over.
+func (a *arrival) begin(tx *sip.ServerTx) bool {
+	a.mu.Lock()
+	a.tx = tx
+	a.mu.Unlock()
+	if !tx.OnTerminate(func(string, error) { a.depart() }) {
+		a.depart()
+		return false
+	}
+	if !tx.OnCancel(func(*sip.Request) { a.cancelled() }) { // it has come already
+		a.cancelled()
+	}
+	return true
 }
 
 // serve decides about one request (RFC 3261, section 8.2).
