@@ -380,7 +380,8 @@ func (in *inbound) envelope(e *xmltree.Element) (xep.Header, federation.Peer, er
 }
 
 // bounce answers a stanza that was over a limit, if its head can be trusted
-// (RFC 6120, section 13.12). The stream cannot be read any further.
+// (RFC 6120, section 13.12). The stream cannot be read any further; a peer that
+// resumes it must not send the same again, so it is counted as handled.
 func (in *inbound) bounce(x *xmltree.Error) {
 	if x.Head == nil || stanza(x.Head) != nil {
 		return
@@ -389,9 +390,16 @@ func (in *inbound) bounce(x *xmltree.Error) {
 	if err != nil {
 		return
 	}
-	if answer := xep.ErrorStanza(h, &xep.Error{Condition: "policy-violation", Type: "modify", Text: x.Text}); answer != nil {
-		in.srv.Send(answer, time.Time{}, nil)
+	refuse := func() {
+		if answer := xep.ErrorStanza(h, &xep.Error{Condition: "policy-violation", Type: "modify", Text: x.Text}); answer != nil {
+			in.srv.Send(answer, time.Time{}, nil)
+		}
 	}
+	if in.rec == nil {
+		refuse()
+		return
+	}
+	_ = in.rec.take(in, refuse) // the error is that of a stream which is resumed elsewhere
 }
 
 func (in *inbound) log() *slog.Logger { return in.srv.cfg.Log.With("addr", in.addr.String()) }

@@ -20,7 +20,8 @@ func TestCounterWrap(t *testing.T) {
 	}
 
 	in := &inbound{}
-	r := &reception{owner: in, h: 1<<32 - 2}
+	r := &reception{owner: in}
+	r.h.Store(1<<32 - 2)
 	for _, want := range []string{"4294967295", "0", "1"} {
 		if err := r.take(in, func() {}); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cpimgate/cpim/xep"
@@ -16,10 +17,10 @@ type reception struct {
 	id string
 	key
 
-	mu    sync.Mutex // held while a stanza is handled: who resumes learns the count after that
-	owner *inbound   // the stream as it is now; nil: it was lost
-	h     uint32     // stanzas handled; after 2^32-1 comes 0
-	ended time.Time  // when the stream was lost; zero: it is there
+	mu    sync.Mutex    // held while a stanza is handled: who resumes learns the count after that
+	owner *inbound      // the stream as it is now; nil: it was lost
+	h     atomic.Uint32 // stanzas handled; after 2^32-1 comes 0
+	ended time.Time     // when the stream was lost; zero: it is there
 }
 
 // What is kept of lost streams.
@@ -37,16 +38,13 @@ func (r *reception) take(in *inbound, handle func()) error {
 		return refuse("conflict", "resumed elsewhere")
 	}
 	handle()
-	r.h++
+	r.h.Add(1)
 	return nil
 }
 
-// ack is our acknowledgement of all that was handled.
-func (r *reception) ack() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return smElement("a", "h", decimal(r.h))
-}
+// ack is our acknowledgement of all that was handled. It does not wait for the
+// stanza that is being handled: that may take long.
+func (r *reception) ack() []byte { return smElement("a", "h", decimal(r.h.Load())) }
 
 // managed takes an element of stream management.
 func (in *inbound) managed(e *xmltree.Element) error {
@@ -116,7 +114,7 @@ func (in *inbound) resume(e *xmltree.Element) error {
 	r.mu.Lock()
 	older := r.owner
 	r.owner, r.ended = in, time.Time{}
-	h := r.h
+	h := r.h.Load()
 	r.mu.Unlock()
 	in.setReception(r)
 	if older != nil {
