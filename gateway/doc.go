@@ -63,6 +63,11 @@
 // refused after we have said yes has no transaction left: it becomes an IMDN if
 // one was asked for, else it is counted.
 //
+// Two users who both use SIP, in domains on either side of us, have a machine of
+// their own (talk.Border): nothing is mapped, the same promises hold. A foreign
+// domain that a SIP user writes to is asked by DNS which protocol it speaks
+// (routes.go); who asks for one domain is answered in order.
+//
 // # Machines
 //
 // A machine does no I/O and reads no clock. It is a value whose exported fields
