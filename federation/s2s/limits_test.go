@@ -57,7 +57,10 @@ func TestAttempts(t *testing.T) {
 		welcome := func() bool {
 			r := p.call()
 			go func() { r.nc.Write([]byte(head("x.example", "c.example"))) }() // ends with the connection
-			return readFor(r, time.Minute) != ""
+			got := readFor(r, time.Minute)
+			r.nc.Close()
+			synctest.Wait() // until it is not counted among the open ones any more
+			return got != ""
 		}
 		start := time.Now()
 		for i := range 12 {
