@@ -129,6 +129,7 @@ func (g *Gateway) wires(cfg Config) {
 	g.s2s = s2s.New(s2s.Config{
 		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: find, Trust: g.trust, Handler: xmppDoor{g},
 		StartTLS: g.open.xmpp, Direct: g.open.xmpps, Limits: limits, Trace: cfg.Trace, Log: cfg.Log,
+		Count: func(event string) { g.admin.Policy(string(federation.XMPP), event) },
 	})
 }
 
