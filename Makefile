@@ -70,10 +70,13 @@ unit: verify
 peers: verify
 	$(GO) test -count=1 -timeout 15m -json $(PEERS)/... | $(VERIFY) run -save $(RUN)/peers.json
 
+# Go's fuzzing engine sometimes fails with nothing but "context deadline
+# exceeded" when its time ends in the middle of an input; that is no finding.
 fuzz: verify
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
 	while read -r dir name; do \
 		echo "fuzz  $$dir $$name"; \
 		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 0s "$$dir" </dev/null >bin/fuzz.log 2>&1 || \
+			{ grep -q '^    context deadline exceeded$$' bin/fuzz.log && ! grep -q 'Failing input\|seed corpus entry' bin/fuzz.log; } || \
 			{ cat bin/fuzz.log; exit 1; }; \
 	done
