@@ -22,6 +22,9 @@ func readable(b []byte) bool {
 			return false
 		}
 	}
+	if len(fields) > 0 && (fields[0] == ' ' || fields[0] == '\t') { // continues nothing
+		return false
+	}
 	if bytes.IndexByte(start, '\r') >= 0 {
 		return false
 	}
