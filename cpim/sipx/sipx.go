@@ -19,6 +19,7 @@ import (
 	"encoding/base32"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/emiago/sipgo/sip"
@@ -46,7 +47,7 @@ func Header(name, value string) (sip.Header, error) {
 	if !isText(value) {
 		return nil, fault.E(fault.Malformed, "header field %s is not text on one line", name)
 	}
-	return sip.NewHeader(name, strings.Trim(value, " \t")), nil
+	return sip.NewHeader(name, strings.TrimSpace(value)), nil
 }
 
 // Phrase makes free text fit for a Subject or a quoted string: line breaks and
@@ -70,7 +71,7 @@ func phrase(s string, limit int) string {
 		}
 		return r
 	}, s)
-	return cut(strings.Trim(s, " "), limit)
+	return cut(strings.TrimSpace(s), limit) // what sipgo takes off when it reads: Unicode's spaces, not the RFC's alone
 }
 
 // cut returns at most limit octets of s, whole characters only.
@@ -81,7 +82,7 @@ func cut(s string, limit int) string {
 	for limit > 0 && !utf8.RuneStart(s[limit]) {
 		limit--
 	}
-	return strings.TrimRight(s[:limit], " ")
+	return strings.TrimRightFunc(s[:limit], unicode.IsSpace)
 }
 
 var escapeQuoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
