@@ -194,12 +194,13 @@ type Limits struct {
 	DialTimeout time.Duration // one address
 }
 
-// A Record is one message as it went over a wire, for the call-flow page, the
-// demo's ladder and `serve -v`.
+// A Record is one message as it came over a wire, or as it is about to be
+// written to one, for the call-flow page, the demo's ladder and `serve -v`. What
+// follows from a message is traced behind it.
 type Record struct {
 	Time time.Time
 	Wire Wire
-	Out  bool   // we sent it
+	Out  bool   // we send it
 	Peer string // domain, or address while none is proved
 	Via  Transport
 	Text []byte // the bytes; not to be kept or changed after the call

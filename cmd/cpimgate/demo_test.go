@@ -153,9 +153,8 @@ func TestLadder(t *testing.T) {
 	stanza := func(out bool, text string) {
 		l.trace(federation.Record{Wire: federation.XMPP, Out: out, Via: federation.TLS, Text: []byte(text)})
 	}
-	// the answer was traced before the stanza that it answers
-	stanza(false, "<message type='error' id='1' from='b@y' to='a@x'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
 	stanza(true, "<message id='1' from='a@x' to='b@y'/>")
+	stanza(false, "<message type='error' id='1' from='b@y' to='a@x'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
 	stanza(true, "<presence from='a@x' to='b@y' type='subscribe'/>")
 	stanza(true, "not \x1b[31mXML")
 	l.trace(federation.Record{Wire: federation.SIP, Via: federation.UDP, Text: []byte("not SIP\r\n")})

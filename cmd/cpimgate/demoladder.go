@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -39,7 +38,6 @@ type ladder struct {
 type rung struct {
 	federation.Record
 	shape string   // "SIP in MESSAGE", "XMPP out error"; of a note its first word
-	id    string   // of a stanza
 	label []string // what it is, in a few words
 	note  string   // of the log; the rest is empty
 }
@@ -99,7 +97,7 @@ func (l *ladder) await(ctx context.Context, shapes []string) error {
 	for {
 		next := 0
 		l.mu.Lock()
-		for _, r := range inOrder(l.rungs) {
+		for _, r := range l.rungs {
 			if next < len(shapes) && r.shape == shapes[next] {
 				next++
 			}
@@ -120,24 +118,8 @@ func (l *ladder) await(ctx context.Context, shapes []string) error {
 func (l *ladder) take() []rung {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	rungs := inOrder(l.rungs)
+	rungs := l.rungs
 	l.rungs = nil
-	return rungs
-}
-
-// inOrder puts the error that answers a stanza behind it: what goes out is
-// traced when it was written, and the answer may be as fast.
-func inOrder(rungs []rung) []rung {
-	rungs = slices.Clone(rungs)
-	for i, r := range rungs {
-		if r.shape != "XMPP out message" {
-			continue
-		}
-		early := slices.IndexFunc(rungs[:i], func(e rung) bool { return e.shape == "XMPP in error" && e.id == r.id })
-		if early >= 0 {
-			rungs = slices.Insert(slices.Delete(rungs, i, i+1), early, r)
-		}
-	}
 	return rungs
 }
 
@@ -152,7 +134,7 @@ func read(r federation.Record) rung {
 	if r.Wire == federation.SIP {
 		kind, g.label, err = readSIP(r.Text)
 	} else {
-		kind, g.id, g.label, err = readXMPP(r.Text)
+		kind, g.label, err = readXMPP(r.Text)
 	}
 	if err != nil {
 		line, _, _ := strings.Cut(string(r.Text), "\n")
@@ -184,12 +166,12 @@ func readSIP(text []byte) (kind string, label []string, err error) {
 	return string(req.Method), label, nil
 }
 
-func readXMPP(text []byte) (kind, id string, label []string, err error) {
+func readXMPP(text []byte) (kind string, label []string, err error) {
 	e, err := xmltree.ParseIn(text, xep.NS, xmltree.Limits{})
 	if err != nil {
-		return "", "", nil, err
+		return "", nil, err
 	}
-	kind, id = e.Name.Local, e.Get("id")
+	kind = e.Name.Local
 	what := kind
 	if t := e.Get("type"); t != "" {
 		what += " " + t
@@ -201,13 +183,13 @@ func readXMPP(text []byte) (kind, id string, label []string, err error) {
 		if x.Text != "" {
 			label = append(label, quoted(x.Text))
 		}
-		return "error", id, label, nil
+		return "error", label, nil
 	}
 	label = append([]string{what}, parties...)
 	if body := e.Child(xep.NS, "body"); body != nil {
 		label = append(label, quoted(body.Text()))
 	}
-	return kind, id, label, nil
+	return kind, label, nil
 }
 
 func quoted(s string) string { return "“" + strings.TrimSpace(s) + "”" }

@@ -394,10 +394,12 @@ func (p *pair) batch() (batch []item, ask bool) {
 }
 
 // flush writes stanzas in one write. Those that did not go out whole return to
-// the head of the queue: the peer cannot have taken them.
+// the head of the queue: the peer cannot have taken them. The trace hears of a
+// stanza before it is written, since what follows from it may be as fast.
 func (p *pair) flush(out *outbound, batch []item, ask bool) bool {
 	var buf []byte
 	for _, it := range batch {
+		p.srv.trace(true, p.to, out.via, it.text)
 		buf = append(buf, it.text...)
 	}
 	if ask {
@@ -406,7 +408,6 @@ func (p *pair) flush(out *outbound, batch []item, ask bool) bool {
 	n, err := out.write(buf)
 	for len(batch) > 0 && n >= len(batch[0].text) {
 		n -= len(batch[0].text)
-		p.srv.trace(true, p.to, out.via, batch[0].text)
 		if !out.managed {
 			batch[0].done(federation.Written, nil)
 		}
