@@ -38,6 +38,7 @@ type Config struct {
 	Version  string
 	Log      *slog.Logger     // slog.DiscardHandler
 	Trace    federation.Trace // of both wires
+	Net      federation.Net   // federation.System
 	Resolver locate.Resolver  // instead of the DNS that the settings name
 	Roots    *x509.CertPool   // instead of the system's
 }
@@ -72,6 +73,9 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Net == nil {
+		cfg.Net = federation.System
+	}
 	block, err := policy.NewList(s.Policy.Block)
 	if err != nil {
 		return nil, err
@@ -92,7 +96,7 @@ func New(cfg Config) (*Gateway, error) {
 			return nil, err
 		}
 	}
-	if g.open, err = listen(s.Listen); err != nil {
+	if g.open, err = listen(cfg.Net, s.Listen); err != nil {
 		return nil, err
 	}
 	g.wires(cfg)
@@ -123,12 +127,12 @@ func (g *Gateway) wires(cfg Config) {
 	g.routes = routes{speaks: find.Speaks, limit: s.Limits.Queue, waiting: map[string][]answer{}, found: map[string]verdict{}}
 	g.trunk = trunk.New(trunk.Config{
 		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: g.book, Locate: find, Trust: g.trust,
-		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls,
+		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls, Dial: cfg.Net.Dial,
 		Credentials: g.book.Credentials, Handler: sipDoor{g}, Limits: limits, Drain: drain, Trace: cfg.Trace, Log: cfg.Log,
 	})
 	g.s2s = s2s.New(s2s.Config{
 		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: find, Trust: g.trust, Handler: xmppDoor{g},
-		StartTLS: g.open.xmpp, Direct: g.open.xmpps, Limits: limits, Trace: cfg.Trace, Log: cfg.Log,
+		StartTLS: g.open.xmpp, Direct: g.open.xmpps, Dial: cfg.Net.Dial, Limits: limits, Trace: cfg.Trace, Log: cfg.Log,
 		Count: func(event string) { g.admin.Policy(string(federation.XMPP), event) },
 	})
 }
@@ -195,14 +199,14 @@ type listeners struct {
 	admin                 net.Listener
 }
 
-func listen(l config.Listen) (*listeners, error) {
+func listen(on federation.Net, l config.Listen) (*listeners, error) {
 	o := &listeners{}
 	var errs []error
 	open := func(key string, a config.Address, into *[]net.Listener) {
 		if a == "" {
 			return
 		}
-		s, err := net.Listen("tcp", string(a))
+		s, err := on.Listen(string(a))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen: %s: %w", key, err))
 			return
@@ -210,7 +214,7 @@ func listen(l config.Listen) (*listeners, error) {
 		*into = append(*into, s)
 	}
 	if l.SIP != "" {
-		p, err := net.ListenPacket("udp", string(l.SIP))
+		p, err := on.ListenPacket(string(l.SIP))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen: sip: %w", err))
 		} else {

@@ -6,7 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"log/slog"
-	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -35,9 +35,7 @@ type ComponentConfig struct {
 	Trace   federation.Trace
 	Log     *slog.Logger
 	Count   func(event string)
-
-	// Dial opens the connection; nil is a net.Dialer.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial    federation.Dial // opens the connection; that of federation.System
 }
 
 // A Component is one domain of ours as part of an XMPP server (XEP-0114):
@@ -121,7 +119,7 @@ func (c *Component) open(ctx context.Context) (*outbound, error) {
 	own := context.WithoutCancel(ctx) // for what still comes when we go
 	ctx, cancel := context.WithTimeout(ctx, c.srv.lim.Handshake)
 	defer cancel()
-	nc, err := c.srv.cfg.Dial(ctx, "tcp", c.cfg.Server)
+	nc, err := c.srv.cfg.Dial(ctx, netip.Addr{}, c.cfg.Server)
 	if err != nil {
 		return nil, fault.Wrap(fault.Timeout, err, "the server cannot be reached")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -99,7 +100,7 @@ func TestRace(t *testing.T) {
 	log := make(chan string, 100)
 	dialing := func(s *settings) {
 		s.book.stands = append(s.book.stands, "also.example")
-		s.s2s.Dial = func(ctx context.Context, _, address string) (net.Conn, error) {
+		s.s2s.Dial = func(ctx context.Context, _ netip.Addr, address string) (net.Conn, error) {
 			log <- address
 			return ways[address](ctx)
 		}
@@ -107,7 +108,7 @@ func TestRace(t *testing.T) {
 	bubbleWith(t, federation.Limits{}, dialing, func(t *testing.T, a *domain, p *pipes) {
 		a.w.publish("_xmpp-server._tcp.many.example. 1 IN SRV 0 0 5269 many.example.\nmany.example. 1 IN A 127.0.0.1\nmany.example. 1 IN A 127.0.0.2\n" +
 			"_xmpp-server._tcp.many.example. 1 IN SRV 1 0 5269 last.example.\nlast.example. 1 IN A 127.0.0.3")
-		pipe := func(ctx context.Context) (net.Conn, error) { return p.dial(ctx, "", "") }
+		pipe := func(ctx context.Context) (net.Conn, error) { return p.dial(ctx, netip.Addr{}, "") }
 		play := func(first, second, third func(context.Context) (net.Conn, error)) (chan outcome, time.Time) {
 			ways = map[string]func(context.Context) (net.Conn, error){"127.0.0.1:5269": first, "127.0.0.2:5269": second, "127.0.0.3:5269": third}
 			return a.send("juliet@many.example", "x"), time.Now()

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
@@ -29,7 +30,7 @@ func (s *Server) Probe(ctx context.Context, from string, t federation.Target) (S
 	defer cancel()
 	dctx, stop := context.WithTimeout(ctx, s.lim.DialTimeout)
 	defer stop()
-	nc, err := s.cfg.Dial(dctx, "tcp", t.Addr.String())
+	nc, err := s.cfg.Dial(dctx, netip.Addr{}, t.Addr.String())
 	if err != nil {
 		return Sight{}, err
 	}

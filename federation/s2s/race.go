@@ -46,7 +46,7 @@ func (s *Server) race(ctx context.Context, targets []federation.Target) (nc net.
 		go func() { // the loops below take all results
 			dctx, stop := context.WithTimeout(ctx, s.lim.DialTimeout)
 			defer stop()
-			nc, err := s.cfg.Dial(dctx, "tcp", targets[i].Addr.String())
+			nc, err := s.cfg.Dial(dctx, netip.Addr{}, targets[i].Addr.String())
 			results <- result{nc, i, err}
 		}()
 	}

@@ -87,8 +87,7 @@ type Config struct {
 	Attempts int     // connections that one address may make in a minute; 0: ten times Limits.ConnsPerIP
 	Rate     float64 // stanzas a second that are read from one stream, more wait; 0: 10,000
 
-	// Dial opens the connections to peers; nil is a net.Dialer.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial federation.Dial // opens the connections to peers; that of federation.System
 }
 
 // Limits returns l with the package's defaults where it is zero.
@@ -145,7 +144,7 @@ func New(cfg Config) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{}).DialContext
+		cfg.Dial = federation.System.Dial
 	}
 	if cfg.Count == nil {
 		cfg.Count = func(string) {}

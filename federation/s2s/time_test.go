@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -44,7 +45,7 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { close(p.closed); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+func (p *pipes) dial(context.Context, netip.Addr, string) (net.Conn, error) {
 	p.tries = append(p.tries, time.Now())
 	if p.down.Load() {
 		return nil, errors.New("connection refused")

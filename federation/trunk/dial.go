@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -76,8 +75,9 @@ func (t *Trunk) dial(key linkKey, to federation.Target, l *link) {
 // section 7.3). Where the rules ask for no certificate, the connection may be
 // used but proves nothing.
 func (t *Trunk) open(ctx context.Context, key linkKey, to federation.Target) (*stream, error) {
-	d := net.Dialer{Timeout: t.cfg.Limits.DialTimeout, LocalAddr: t.sourceFor(to.Addr.Addr())}
-	c, err := d.DialContext(ctx, "tcp", to.Addr.String())
+	dctx, stop := context.WithTimeout(ctx, t.cfg.Limits.DialTimeout)
+	c, err := t.cfg.Dial(dctx, t.sourceFor(to.Addr.Addr()), to.Addr.String())
+	stop()
 	if err != nil {
 		return nil, fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")
 	}
@@ -108,13 +108,13 @@ func (t *Trunk) open(ctx context.Context, key linkKey, to federation.Target) (*s
 
 // sourceFor returns the address from which to dial: that of a listener, if it
 // is bound to one, because peers may know us by our address (decision D-72).
-func (t *Trunk) sourceFor(to netip.Addr) net.Addr {
+func (t *Trunk) sourceFor(to netip.Addr) netip.Addr {
 	for _, l := range slices.Concat(t.cfg.TLS, t.cfg.TCP) {
 		if ip := hostOf(l.Addr()); ip.IsValid() && !ip.IsUnspecified() && ip.Is4() == to.Is4() && ip.IsLoopback() == to.IsLoopback() {
-			return &net.TCPAddr{IP: ip.AsSlice()}
+			return ip
 		}
 	}
-	return nil
+	return netip.Addr{}
 }
 
 // handshakeFault tells a refusal from a peer that does not answer.

@@ -64,6 +64,8 @@ type Config struct {
 	TCP []net.Listener
 	TLS []net.Listener // TCP listeners; the TLS is ours
 
+	Dial federation.Dial // opens the connections to peers; that of federation.System
+
 	Handler Handler
 	Methods []sip.RequestMethod                    // that the Handler takes; MESSAGE
 	Accept  []string                               // media types of bodies, "text/*" allowed; all
@@ -210,6 +212,9 @@ func defaults(cfg *Config) {
 	setDefault(&cfg.Answer, 20*time.Second)
 	setDefault(&cfg.Timeout, 20*time.Second)
 	setDefault(&cfg.Drain, 5*time.Second)
+	if cfg.Dial == nil {
+		cfg.Dial = federation.System.Dial
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
