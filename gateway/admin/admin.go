@@ -1,6 +1,7 @@
 // Package admin is what an operator watches: health and metrics over HTTP, on
 // loopback unless configured otherwise. It shows counts and domains, never a
-// message or a user.
+// message or a user; and to loopback only, where the time and the memory go
+// (net/http/pprof).
 package admin
 
 import (
@@ -9,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +38,7 @@ type Status interface {
 // A PeerKind is a class of connections.
 type PeerKind struct{ Wire, Direction string }
 
-// A Server answers /healthz and /metrics.
+// A Server answers /healthz and /metrics, and on loopback /debug/pprof/.
 type Server struct {
 	status   Status
 	registry *prometheus.Registry
@@ -92,6 +95,11 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	if at, err := netip.ParseAddrPort(l.Addr().String()); err == nil && at.Addr().IsLoopback() {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	}
 	srv := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,

@@ -68,12 +68,46 @@ func TestServer(t *testing.T) {
 			t.Errorf("metrics lack %s", want)
 		}
 	}
+	if code, body := get("/debug/pprof/goroutine?debug=1"); code != 200 || !strings.Contains(body, "admin.(*Server).Run") {
+		t.Errorf("goroutines: %d %q", code, body)
+	}
 	if code, _ := get("/"); code != http.StatusNotFound {
 		t.Errorf("/: %d", code)
 	}
 	st.err = errors.New("listener sip is closed")
 	if code, body := get("/healthz"); code != 503 || !strings.Contains(body, "listener sip") {
 		t.Errorf("healthz of a sick one: %d %q", code, body)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A public is a listener that says it is bound to an address out there.
+type public struct{ net.Listener }
+
+func (public) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9580} }
+
+// TestProfilesAtHome shows that nobody out there can make us profile ourselves.
+func TestProfilesAtHome(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- New(&status{}).Run(ctx, public{l}) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for path, want := range map[string]int{"/healthz": 200, "/debug/pprof/": 404, "/debug/pprof/profile": 404} {
+		r, err := client.Get("http://" + l.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, r.StatusCode, want)
+		}
 	}
 	cancel()
 	if err := <-done; err != nil {
