@@ -344,6 +344,15 @@ func (x *run) result(elapsed time.Duration) *result {
 	return res
 }
 
+// add puts another run of the same route to a result.
+func (r *result) add(more *result) {
+	r.sent += more.sent
+	r.received += more.received
+	r.elapsed += more.elapsed
+	r.took = append(r.took, more.took...)
+	slices.Sort(r.took)
+}
+
 // rate is messages per second.
 func (r *result) rate() float64 { return float64(r.received) / r.elapsed.Seconds() }
 

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"flag"
 	"fmt"
 	"testing"
 )
@@ -80,31 +81,63 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+var (
+	benchMessages = flag.Int("messages", 20000, "that BenchmarkGateway sends over each route")
+	benchProfiles = flag.String("profiles", "", "directory into which BenchmarkGateway writes where the gateway's CPU and memory go")
+)
+
 // BenchmarkGateway prints what a message costs us, each way, beside what one
 // from SIP to SIP costs Kamailio: first with SIP over TCP, then over TLS, which
-// XMPP has in both. The servers on both sides of us are the load tool itself.
+// XMPP has in both. The servers on both sides of us are the load tool itself,
+// under other names for each way.
 // Run it with -benchtime 1x: it has a number of messages of its own.
 func BenchmarkGateway(b *testing.B) {
 	n := New(b)
-	n.Zone(XMPPRecords("load.example", 30, true) + SIPRecords("tcp.example", "tcp", 31) + SIPRecords("tls.example", "tls", 32) +
-		XMPPRecords("tcp.example", 1, true) + XMPPRecords("tls.example", 1, true))
 	kamailio := n.StartKamailio(KamailioConfig{Domain: "sip.example", Host: 10, Memory: 1024})
-	gateway := n.StartGateway(GatewayConfig{
-		Binary: cpimgate, Host: 1, Names: []string{"gw.example", "tcp.example", "tls.example"},
-		Config: "domains:\n  tcp.example: {users: sip}\n  tls.example: {users: sip}\npeers:\n  tcp.example: {security: plain-ok}\n",
-	})
-	s2s := "s2s://NET.1:5270/load.example?listen=NET.30:5270&" + n.certFor("load.example")
+	gateway, ends := n.startBetween()
 	for b.Loop() {
-		for i, tr := range Transports[1:] {
-			sip := fmt.Sprintf("sip+%s://NET.10:%d/sip.example", tr.Name, tr.Port)
-			peer := fmt.Sprintf("peer+%[1]s://NET.1:%[2]d/%[1]s.example?name=gw.example&listen=NET.%[3]d:%[2]d&", tr.Name, tr.Port, 31+i) + n.certFor(tr.Name+".example")
-			out, err := n.Load(loadTool, "bench", "--pairs=50", "--window=1", "--messages=20000", "--metrics=http://NET.1:9580/metrics",
+		for _, tr := range Transports[1:] {
+			args := []string{
+				"bench", "--pairs=50", "--window=1", fmt.Sprintf("--messages=%d", *benchMessages), "--admin=http://NET.1:9580",
 				fmt.Sprintf("--pid=%d,%d,%d", kamailio.PID(), gateway.PID(), gateway.PID()),
-				sip+" "+sip, peer+" "+s2s, s2s+" "+peer)
+				fmt.Sprintf("sip+%[1]s://NET.10:%[2]d/sip.example sip+%[1]s://NET.10:%[2]d/sip.example", tr.Name, tr.Port),
+				ends["from-"+tr.Name] + " " + ends["to-xmpp"],
+				ends["from-xmpp"] + " " + ends["to-"+tr.Name],
+			}
+			if *benchProfiles != "" {
+				args = append(args, "--profiles="+*benchProfiles)
+			}
+			out, err := n.Load(loadTool, args...)
 			fmt.Printf("\n%s\n", out) // a benchmark's log is cut short
 			if err != nil {
 				b.Fatal(err)
 			}
 		}
 	}
+}
+
+// startBetween runs a gateway between servers that the load tool plays, and
+// returns the tool's ends by way and wire: "from-tcp", "to-xmpp" and so on.
+func (n *Net) startBetween() (*Gateway, map[string]string) {
+	zone, config, plain, names, ends := "", "domains:\n", "peers:\n", []string{"gw.example"}, make(map[string]string)
+	host := 30
+	for _, way := range []string{"from", "to"} {
+		domain := way + "-xmpp.example"
+		zone += XMPPRecords(domain, host, true)
+		ends[way+"-xmpp"] = fmt.Sprintf("s2s://NET.1:5270/%s?listen=NET.%d:5270&", domain, host) + n.certFor(domain)
+		host++
+		for _, tr := range Transports[1:] {
+			domain := way + "-" + tr.Name + ".example"
+			zone += SIPRecords(domain, tr.Name, host) + XMPPRecords(domain, 1, true)
+			names = append(names, domain)
+			config += "  " + domain + ": {users: sip}\n"
+			if tr.Name == "tcp" {
+				plain += "  " + domain + ": {security: plain-ok}\n"
+			}
+			ends[way+"-"+tr.Name] = fmt.Sprintf("peer+%s://NET.1:%d/%s?name=gw.example&listen=NET.%d:%[2]d&", tr.Name, tr.Port, domain, host) + n.certFor(domain)
+			host++
+		}
+	}
+	n.Zone(zone)
+	return n.StartGateway(GatewayConfig{Binary: cpimgate, Host: 1, Names: names, Config: config + plain}), ends
 }
