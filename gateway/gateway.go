@@ -147,6 +147,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer stopSIP()
 	var run errgroup.Group
 	run.Go(func() error { return g.shards.Run(later) })
+	g.routes.open(later)
 	run.Go(func() error { return g.routes.Run(later) })
 	ends := endings{list: g.trust.Expiry, say: g.sayEnding}
 	run.Go(func() error { return ends.Run(later) })

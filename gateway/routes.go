@@ -19,7 +19,7 @@ type routes struct {
 	limit  int // of those who wait for one domain
 
 	mu      sync.Mutex
-	ctx     context.Context // of Run; nil before and after
+	ctx     context.Context // of Run; nil before open and after
 	waiting map[string][]answer
 	found   map[string]verdict // lately, at most maxDomains
 	work    sync.WaitGroup     // one goroutine for each domain in waiting; Run waits for it
@@ -42,11 +42,16 @@ type answer func(federation.Wire, error)
 // maxDomains is how many domains may be asked for at a time.
 const maxDomains = 1000
 
-// Run lets ask work until ctx is done, and returns when all have been answered.
-func (r *routes) Run(ctx context.Context) error {
+// open lets ask work, before anybody can ask; Run with the same context follows.
+func (r *routes) open(ctx context.Context) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.ctx = ctx
-	r.mu.Unlock()
+}
+
+// Run ends the work of ask when ctx is done, and returns when all have been
+// answered.
+func (r *routes) Run(ctx context.Context) error {
 	<-ctx.Done()
 	r.mu.Lock()
 	r.ctx = nil
