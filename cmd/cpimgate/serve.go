@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -52,7 +55,7 @@ func (s serveCommand) Run(ctx context.Context) error {
 	for _, h := range settings.Homes() {
 		homes = append(homes, h.Domain)
 	}
-	log.Info("serving", "version", version(), "domains", strings.Join(homes, ","))
+	log.Info("serving", "version", version(), "domains", strings.Join(homes, ","), where(g.Addrs()))
 	ended := make(chan error)
 	go func() { ended <- g.Run(ctx) }() // ends with ctx, and is waited for here
 	for {
@@ -64,6 +67,15 @@ func (s serveCommand) Run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// where says on which addresses a gateway listens, by the keys of the settings.
+func where(addrs map[string]netip.AddrPort) slog.Attr {
+	var list []slog.Attr
+	for _, key := range slices.Sorted(maps.Keys(addrs)) {
+		list = append(list, slog.Any(key, addrs[key]))
+	}
+	return slog.GroupAttrs("listen", list...)
 }
 
 // reload reads the file again, as SIGHUP asks. A file with a mistake changes
