@@ -77,6 +77,15 @@
 // is volatile until the store exists: a restart loses what was pending, and
 // says so to those who still wait (SIGTERM answers them 503).
 //
+// # Scenes
+//
+// A story in testdata/talk is played three ways: by the machine alone, by a
+// whole gateway in a bubble of testing/synctest, and by the program over
+// sockets. Both wires and the gateway have their sockets from a
+// [federation.Net], so that the second way differs from the third in nothing but
+// that and the clock. What a way cannot play is in one list, with the reason
+// (gatewaytest/scenes_test.go).
+//
 // # Where this has moved on from the first design, and why
 //
 //   - cpim/xmltree is a tree of our own and not one over etree: stanzas and

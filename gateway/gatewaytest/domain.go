@@ -49,6 +49,7 @@ type Settings struct {
 	Domain   string
 	Users    []string // local parts; others do not exist
 	CA       *trusttest.CA
+	Net      federation.Net // federation.System
 	Resolver locate.Resolver
 	Roots    *x509.CertPool
 	Log      *slog.Logger
@@ -56,6 +57,13 @@ type Settings struct {
 	// Clients is where the programs of its people may connect, an address of
 	// loopback with a port; "" is nowhere.
 	Clients string
+}
+
+func (s Settings) network() federation.Net {
+	if s.Net == nil {
+		return federation.System
+	}
+	return s.Net
 }
 
 func (s Settings) parts(w federation.Wire) (book, *locate.Locator, *trust.Store, error) {
@@ -96,8 +104,9 @@ type SIPDomain struct {
 }
 
 type waiting struct {
-	req *sip.Request
-	tx  trunk.Tx
+	req  *sip.Request
+	tx   trunk.Tx
+	came time.Time
 }
 
 // NewSIPDomain opens a TLS listener on loopback.
@@ -106,13 +115,14 @@ func NewSIPDomain(s Settings) (*SIPDomain, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := s.network().Listen("127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	d := &SIPDomain{Settings: s, port: l.Addr().(*net.TCPAddr).Port, Requests: make(chan *sip.Request, 100)}
 	cfg := trunk.Config{
-		Name: s.Domain, Book: b, Locate: find, Trust: store, TLS: []net.Listener{l}, Handler: d, Log: s.Log,
+		Name: s.Domain, Book: b, Locate: find, Trust: store, TLS: []net.Listener{l}, Dial: s.network().Dial, Handler: d, Log: s.Log,
+		Answer: time.Minute, // its users may take longer than anybody waits for them
 	}
 	if s.Clients != "" {
 		if err := d.openTo(s.Clients, &cfg); err != nil {
@@ -147,7 +157,7 @@ func (d *SIPDomain) ServeSIP(_ context.Context, req *sip.Request, peer federatio
 	}
 	if d.script { // before somebody knows of the request and answers it
 		d.mu.Lock()
-		d.waiting = append(d.waiting, waiting{req, tx})
+		d.waiting = append(d.waiting, waiting{req, tx, time.Now()})
 		d.mu.Unlock()
 	}
 	if d.Take != nil {
@@ -166,14 +176,29 @@ func (d *SIPDomain) Script() { d.script = true }
 
 // Answer answers the oldest request that waits, as res says.
 func (d *SIPDomain) Answer(res *sip.Response) error {
+	w, err := d.oldest()
+	if err != nil {
+		return err
+	}
+	return w.tx.Answer(trunk.Reply(w.req, res.StatusCode, res.Reason, carried(res)...))
+}
+
+// Ignore leaves the oldest request that waits without an answer, and returns
+// when it has come.
+func (d *SIPDomain) Ignore() (time.Time, error) {
+	w, err := d.oldest()
+	return w.came, err
+}
+
+func (d *SIPDomain) oldest() (waiting, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.waiting) == 0 {
-		return fmt.Errorf("no request waits for an answer")
+		return waiting{}, fmt.Errorf("no request waits for an answer")
 	}
 	w := d.waiting[0]
 	d.waiting = d.waiting[1:]
-	return w.tx.Answer(trunk.Reply(w.req, res.StatusCode, res.Reason, carried(res)...))
+	return w, nil
 }
 
 // Border has all requests that leave the domain go by a gateway.
@@ -209,6 +234,7 @@ func (d *SIPDomain) Write(user, to, text string) (*sip.Response, error) {
 type XMPPDomain struct {
 	Settings
 	s2s     *s2s.Server
+	door    *door
 	port    int
 	clients *c2s // nil: nobody's programs connect
 
@@ -222,11 +248,11 @@ func NewXMPPDomain(s Settings) (*XMPPDomain, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := s.network().Listen("127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	d := &XMPPDomain{Settings: s, port: l.Addr().(*net.TCPAddr).Port, Stanzas: make(chan *xmltree.Element, 100)}
+	d := &XMPPDomain{Settings: s, door: &door{Listener: l}, port: l.Addr().(*net.TCPAddr).Port, Stanzas: make(chan *xmltree.Element, 100)}
 	if s.Clients != "" {
 		if err := d.openTo(s.Clients); err != nil {
 			l.Close()
@@ -234,7 +260,7 @@ func NewXMPPDomain(s Settings) (*XMPPDomain, error) {
 		}
 	}
 	d.s2s = s2s.New(s2s.Config{
-		Name: "small domain", Book: b, Locate: find, Trust: store, Handler: d, StartTLS: []net.Listener{l}, Log: s.Log,
+		Name: "small domain", Book: b, Locate: find, Trust: store, Handler: d, StartTLS: []net.Listener{d.door}, Dial: s.network().Dial, Log: s.Log,
 	})
 	return d, nil
 }
@@ -254,6 +280,17 @@ func (d *XMPPDomain) Run(ctx context.Context) error {
 	run.Go(func() error { return d.clients.run(ctx) })
 	return run.Wait()
 }
+
+// Hold has other servers that connect from now on wait, and hear nothing, until
+// Admit or Reject.
+func (d *XMPPDomain) Hold() { d.door.hold() }
+
+// Admit lets in who has waited since Hold, and all after them.
+func (d *XMPPDomain) Admit() { d.door.open(false) }
+
+// Reject waits until somebody waits since Hold, and hangs up on him. Who comes
+// after that is let in.
+func (d *XMPPDomain) Reject() { d.door.reject() }
 
 // ServeStanza implements [s2s.Handler].
 func (d *XMPPDomain) ServeStanza(_ context.Context, e *xmltree.Element, _ federation.Peer) {

@@ -1,6 +1,7 @@
-// Package gatewaytest tells stories to gateways: scenes that are played by one
-// machine, by a whole gateway, or over sockets, and small real domains that
-// play the far sides. Only tests and the demo import it.
+// Package gatewaytest tells stories to gateways: scenes, and small real domains
+// that play the far sides. The same scene is played by one machine, by a whole
+// gateway on a network in memory, where time is a number, and by the program
+// over sockets. Only tests and the demo import it.
 package gatewaytest
 
 import (
@@ -18,29 +19,51 @@ import (
 
 // A Stage is where a scene is played.
 type Stage interface {
-	// Sends has a person send something: a SIP message or a stanza, as the
-	// person's protocol has it, or a stage's own words for what a wire does.
+	// Sends has a person send something, or a wire or the operator do something:
+	//   - "juliet sends" a stanza, "romeo sends" a request, and "romeo answers"
+	//     the oldest request that has no answer;
+	//   - "romeo hangs": nobody answers that request for as long as anybody
+	//     waits, and the text is what the wire then says of it;
+	//   - "xmpp slows": the wire to juliet, on which nothing has gone yet, holds
+	//     what it is given until "xmpp takes" it, "xmpp fails", or "xmpp hangs"
+	//     for as long as anybody waits; the text says why it gives up;
+	//   - "manners are" what the operator has said of the two domains.
+	//
+	// What nobody can hear of may take a moment: a scene in which something
+	// hangs on it lets somebody hear something first.
 	Sends(who, verb, text string) error
 
-	// Receives returns what the person receives next, as wire text with LF.
-	// After a while, which is short where time is a number, it returns false.
-	Receives(who string) (string, bool)
+	// Receives returns what the person receives next, as wire text with LF, where
+	// the scene wants something; false is nothing. No time passes meanwhile where
+	// it is a number.
+	Receives(who, want string) (string, bool)
+
+	// Now returns the time.
+	Now() time.Time
 
 	// Passes lets time pass.
 	Passes(d time.Duration)
 
 	// Rest returns what has come for anybody and was not received.
 	Rest() []string
+
+	// Ends returns when all has come that was still to come after the last turn.
+	Ends() error
+
+	// Rewrites reports that what comes here may be written down as what is
+	// wanted, in a run with -update.
+	Rewrites() bool
 }
 
 // Play plays a scene: "romeo sends", "juliet receives", "300ms passes" and what
 // the stage knows besides. What is received is compared in what the scene
 // names: a header field or an attribute that it does not write may be anything.
 // A value that is $name may be anything the first time, and must be the same
-// wherever the name stands again; what is sent has it filled in.
+// wherever the name stands again; what is sent has it filled in. $now is the
+// time at which the scene begins.
 func Play(t *testing.T, s *testdata.Scene, stage Stage) {
 	t.Helper()
-	names := map[string]string{}
+	names := map[string]string{"$now": stage.Now().UTC().Format(time.RFC3339)}
 	changed := false
 	for i, turn := range s.Turns {
 		who, verb, _ := strings.Cut(turn.Name, " ")
@@ -53,12 +76,12 @@ func Play(t *testing.T, s *testdata.Scene, stage Stage) {
 			nothingLeft(t, stage, i)
 			stage.Passes(d)
 		case "receives":
-			got, ok := stage.Receives(who)
+			got, ok := stage.Receives(who, turn.Text)
 			if !ok {
-				t.Fatalf("turn %d: %s receives nothing; want\n%s", i+1, who, turn.Text)
+				t.Fatalf("turn %d: %s does not receive\n%s\nbut there is\n%s", i+1, who, turn.Text, strings.Join(stage.Rest(), "\n"))
 			}
 			err := Match(got, turn.Text, names)
-			if err != nil && testdata.Updating() {
+			if err != nil && testdata.Updating() && stage.Rewrites() {
 				s.Turns[i].Text, changed = got, true
 				continue
 			}
@@ -71,6 +94,9 @@ func Play(t *testing.T, s *testdata.Scene, stage Stage) {
 				t.Fatalf("turn %d: %s: %v", i+1, turn.Name, err)
 			}
 		}
+	}
+	if err := stage.Ends(); err != nil {
+		t.Fatalf("at the end: %v", err)
 	}
 	nothingLeft(t, stage, len(s.Turns))
 	if changed {

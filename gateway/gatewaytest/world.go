@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -19,20 +20,22 @@ import (
 	"cpimgate/gateway/config"
 )
 
-// A World is a small internet on loopback: a certification authority, a name
-// server, a SIP domain whose gateway we are, and an XMPP domain out there.
+// A World is a small internet on loopback, or in memory: a certification
+// authority, a name server, a SIP domain whose gateway we are, and an XMPP
+// domain out there.
 type World struct {
 	CA      *trusttest.CA
 	CAFile  string // the authority's certificate; it goes with the world
 	Zone    *locate.Static
-	DNS     string // where the zone is served, over UDP
+	DNS     string // where the zone is served, over UDP; "" in memory
 	SIP     *SIPDomain
 	XMPP    *XMPPDomain
-	Gateway *gateway.Gateway
-	YAML    string // the gateway's settings
+	Gateway *gateway.Gateway // nil if it runs elsewhere
+	YAML    string           // the gateway's settings
 
 	dir     string
-	names   net.PacketConn // of the name server
+	gate    Gate
+	names   net.PacketConn // of the name server; nil in memory
 	records string
 	run     errgroup.Group
 	end     context.CancelFunc
@@ -46,6 +49,14 @@ type World struct {
 func (w *World) Stop() {
 	w.stop()
 	<-w.stopped
+}
+
+// A Gate is a gateway as a world needs it: it listens before Run, is there when
+// Ready is closed, and runs until the context is done.
+type Gate interface {
+	Addrs() map[string]netip.AddrPort
+	Ready() <-chan struct{}
+	Run(ctx context.Context) error
 }
 
 // Options say what a World is like. Zero fields have the names of the RFCs'
@@ -63,6 +74,15 @@ type Options struct {
 
 	Trace federation.Trace // of the gateway
 	Log   *slog.Logger     // of the gateway
+
+	// Net is what all of them are on, [federation.System] if nil. On another one
+	// nobody serves DNS: the zone is asked itself.
+	Net federation.Net
+
+	// Start, if not nil, starts the gateway elsewhere, as the file says, where
+	// the authority of the world counts as the system's. Version, Trace, Log and
+	// Net are not for that one.
+	Start func(file, caFile string) (Gate, error)
 }
 
 // NewWorld makes a world and starts it. Close ends it.
@@ -85,17 +105,18 @@ func NewWorld(ctx context.Context, o Options) (*World, error) {
 		return nil, err
 	}
 	ctx, w.end = context.WithCancel(ctx)
-	zone := func(ctx context.Context) error { return w.Zone.Serve(ctx, w.names, nil) }
-	for _, run := range []func(context.Context) error{zone, w.SIP.Run, w.XMPP.Run} {
-		w.run.Go(func() error { return run(ctx) })
+	if w.names != nil {
+		w.run.Go(func() error { return w.Zone.Serve(ctx, w.names, nil) })
 	}
+	w.run.Go(func() error { return w.SIP.Run(ctx) })
+	w.run.Go(func() error { return w.XMPP.Run(ctx) })
 	inner, stop := context.WithCancel(ctx)
 	w.stop, w.stopped = stop, make(chan struct{})
 	w.run.Go(func() error {
 		defer close(w.stopped)
-		return w.Gateway.Run(inner)
+		return w.gate.Run(inner)
 	})
-	for _, ready := range []<-chan struct{}{w.SIP.trunk.Ready(), w.Gateway.Ready()} {
+	for _, ready := range []<-chan struct{}{w.SIP.trunk.Ready(), w.gate.Ready()} {
 		<-ready
 	}
 	return w, nil
@@ -112,11 +133,16 @@ func (w *World) build(o Options) error {
 	if w.Zone, err = locate.NewStatic(""); err != nil {
 		return err
 	}
-	if w.names, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-		return err
+	if o.Net == nil {
+		if w.names, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			return err
+		}
+		w.DNS = w.names.LocalAddr().String()
 	}
-	w.DNS = w.names.LocalAddr().String()
-	s := Settings{Domain: o.SIP, Users: o.SIPUsers, CA: w.CA, Resolver: w.Zone, Roots: w.CA.Pool(), Clients: o.SIPClients, Log: slog.New(slog.DiscardHandler)}
+	s := Settings{
+		Domain: o.SIP, Users: o.SIPUsers, CA: w.CA, Net: o.Net, Resolver: w.Zone, Roots: w.CA.Pool(), Clients: o.SIPClients,
+		Log: slog.New(slog.DiscardHandler),
+	}
 	if w.SIP, err = NewSIPDomain(s); err != nil {
 		return err
 	}
@@ -139,6 +165,33 @@ func (w *World) Add(records string) error {
 
 // gateway makes the gateway from a file, as an operator would.
 func (w *World) gateway(o Options) error {
+	if err := w.configure(o); err != nil {
+		return err
+	}
+	if o.Start != nil {
+		file, err := w.Write(w.YAML)
+		if err == nil {
+			w.gate, err = o.Start(file, w.CAFile)
+		}
+		return err
+	}
+	settings, err := w.settings(w.YAML)
+	if err != nil {
+		return err
+	}
+	cfg := gateway.Config{
+		Settings: settings, Version: o.Version, Log: o.Log, Trace: o.Trace, Net: o.Net, Roots: w.CA.Pool(),
+	}
+	if w.names == nil {
+		cfg.Resolver = w.Zone
+	}
+	w.Gateway, err = gateway.New(cfg)
+	w.gate = w.Gateway
+	return err
+}
+
+// configure makes the certificate and the settings of the gateway.
+func (w *World) configure(o Options) error {
 	var err error
 	if _, _, w.CAFile, err = w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP, "sip:gw." + o.SIP}}); err != nil {
 		return err
@@ -146,21 +199,24 @@ func (w *World) gateway(o Options) error {
 	w.YAML = fmt.Sprintf(`domains:
   %s: {users: sip, server: "sip:%[1]s:%d;transport=tls"}
 tls: {cert: cert.pem, key: key.pem}
-dns: {resolvers: ["%[4]s"]}
-listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0.1:0", xmpps: off, admin: %[5]q}
-%[3]s`, o.SIP, w.SIP.port, o.YAML, w.DNS, cmp.Or(o.Admin, "off"))
-	settings, err := w.settings(w.YAML)
-	if err != nil {
-		return err
+listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0.1:0", xmpps: off, admin: %[4]q}
+%[3]s`, o.SIP, w.SIP.port, o.YAML, cmp.Or(o.Admin, "off"))
+	if w.DNS != "" {
+		w.YAML = fmt.Sprintf("dns: {resolvers: [%q]}\n", w.DNS) + w.YAML
 	}
-	w.Gateway, err = gateway.New(gateway.Config{
-		Settings: settings, Version: o.Version, Log: o.Log, Trace: o.Trace, Roots: w.CA.Pool(),
-	})
-	return err
+	return nil
 }
 
+// Write writes settings to the gateway's file, and returns its name.
+func (w *World) Write(yaml string) (string, error) {
+	file := w.file()
+	return file, os.WriteFile(file, []byte(yaml), 0o600)
+}
+
+func (w *World) file() string { return filepath.Join(w.dir, "cpimgate.yaml") }
+
 func (w *World) settings(yaml string) (*config.Config, error) {
-	return config.Parse(filepath.Join(w.dir, "cpimgate.yaml"), []byte(yaml))
+	return config.Parse(w.file(), []byte(yaml))
 }
 
 // Reload gives the running gateway other settings, as SIGHUP does.
@@ -176,14 +232,18 @@ func (w *World) Reload(yaml string) (live, restart []string, err error) {
 // server, and its proxy sends to it all that leaves the domain.
 func (w *World) zone(o Options) string {
 	w.SIP.Border("gw." + o.SIP)
-	a := w.Gateway.Addrs()
+	a := w.gate.Addrs()
 	return w.SIP.Zone() + w.XMPP.Zone() + fmt.Sprintf(
 		"_xmpp-server._tcp.%s. SRV 0 0 %d gw.%[1]s.\n_sips._tcp.gw.%[1]s. SRV 0 0 %[3]d gw.%[1]s.\ngw.%[1]s. A 127.0.0.1\n",
 		o.SIP, a["xmpp"].Port(), a["sips"].Port())
 }
 
-// Close ends the world and waits until everything in it has ended.
+// Close ends the world, the gateway first, and waits until everything in it has
+// ended.
 func (w *World) Close() error {
+	if w.stop != nil {
+		w.Stop()
+	}
 	w.end()
 	return errors.Join(w.run.Wait(), os.RemoveAll(w.dir))
 }

@@ -5,31 +5,7 @@ import (
 	"time"
 
 	"cpimgate/cpim/xep"
-	"cpimgate/testdata"
 )
-
-// TestScenes plays the conversations of two users by a whole gateway, over
-// sockets: every one that needs no more time than people have.
-func TestScenes(t *testing.T) {
-	played := 0
-	testdata.Scenes(t, "talk", func(t *testing.T, s *testdata.Scene) {
-		if !Plays(s) {
-			return
-		}
-		played++
-		w, err := NewWorld(t.Context(), Options{
-			SIPUsers: []string{"romeo", "Romeo", "list"}, XMPPUsers: []string{"juliet", "nobody"},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer w.Close()
-		Play(t, s, NewWorldStage(w))
-	})
-	if played < 8 {
-		t.Errorf("only %d scenes were played", played)
-	}
-}
 
 // TestWorld: the thin line. Each writes to the other through a whole gateway,
 // over TLS, found by DNS; who does not exist is told so in each one's own

@@ -2,6 +2,7 @@ package talk_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -39,11 +40,13 @@ type stage struct {
 	now   time.Time
 	ids   int
 	out   []line
-	slow  bool // the XMPP wire waits for the scene to say what happens
+	slow  bool // the XMPP wire holds what it is given
+	mute  bool // and this one tells of nothing
 	txs   int
-	sent  []step.SendSIP // not answered yet
-	queue []step.Ref     // stanzas that the slow wire holds
-	ends  map[string]int // ends by Call-ID and stanza id
+	sent  []step.SendSIP  // not answered yet
+	held  []step.SendXMPP // by the slow wire
+	quiet []step.Ref      // of what the mute wire has taken
+	ends  map[string]int  // ends by Call-ID and stanza id
 }
 
 type line struct{ who, text string }
@@ -51,6 +54,8 @@ type line struct{ who, text string }
 func newStage(t *testing.T) *stage {
 	return &stage{t: t, talk: &talk.Talk{}, now: time.Unix(1_000_000_000, 0).UTC(), ends: map[string]int{}}
 }
+
+func (s *stage) Now() time.Time { return s.now }
 
 func (s *stage) Passes(d time.Duration) {
 	end := s.now.Add(d)
@@ -61,7 +66,7 @@ func (s *stage) Passes(d time.Duration) {
 	s.now = end
 }
 
-func (s *stage) Receives(who string) (string, bool) {
+func (s *stage) Receives(who, _ string) (string, bool) {
 	if len(s.out) == 0 {
 		return "", false
 	}
@@ -81,6 +86,10 @@ func (s *stage) Rest() []string {
 	return rest
 }
 
+func (s *stage) Ends() error { return nil }
+
+func (s *stage) Rewrites() bool { return true }
+
 func (s *stage) Sends(who, verb, text string) error {
 	switch who + " " + verb {
 	case "juliet sends":
@@ -90,16 +99,67 @@ func (s *stage) Sends(who, verb, text string) error {
 	case "manners are":
 		return json.Unmarshal([]byte(text), &s.talk.Manners)
 	case "romeo hangs":
-		s.respond(step.Response{Err: fault.E(fault.Timeout, "%s", strings.TrimSpace(text))})
+		return s.hangs(text)
+	default:
+		return s.wire(who+" "+verb, text)
+	}
+}
+
+// wire plays what the XMPP wire does: it slows, and holds what it is given until
+// it takes it, fails, or hangs for as long as anybody waits; or it goes mute,
+// and reports of one stanza at a time.
+func (s *stage) wire(turn, text string) error {
+	why := fault.E(fault.Timeout, "%s", strings.TrimSpace(text))
+	switch turn {
 	case "xmpp slows":
 		s.slow = true
 	case "xmpp takes":
-		s.taken(step.Taken{How: federation.Written})
+		s.release(federation.Written, nil)
 	case "xmpp fails":
-		s.taken(step.Taken{How: federation.GivenUp, Err: fault.E(fault.NoRoute, "%s", strings.TrimSpace(text))})
+		s.release(federation.GivenUp, why)
+	case "xmpp hangs":
+		if len(s.held) == 0 {
+			return errors.New("the wire holds nothing")
+		}
+		s.Passes(s.held[0].By.Sub(s.now))
+		s.release(federation.GivenUp, why)
+	case "xmpp mutes":
+		s.mute = true
+	case "xmpp reports":
+		if len(s.quiet) == 0 {
+			return errors.New("there is nothing to report")
+		}
+		of := s.quiet[0]
+		s.quiet = s.quiet[1:]
+		s.step(step.Taken{Of: of, How: federation.Written})
 	default:
-		return fmt.Errorf("this stage has no such turn")
+		return errors.New("this stage has no such turn")
 	}
+	return nil
+}
+
+// release ends the slowness of the wire: all that it holds is written, or given
+// up.
+func (s *stage) release(how federation.How, why error) {
+	held := s.held
+	s.slow, s.held = false, nil
+	for _, e := range held {
+		if how == federation.Written {
+			s.deliver(e)
+		}
+		if e.Ref != "" {
+			s.step(step.Taken{Of: e.Ref, How: how, Err: why})
+		}
+	}
+}
+
+// hangs has romeo's server not answer, for as long as the wire waits for it.
+func (s *stage) hangs(text string) error {
+	if len(s.sent) == 0 {
+		return errors.New("nothing was sent")
+	}
+	s.Passes(s.sent[0].By.Sub(s.now))
+	s.respond(step.Response{Err: fault.E(fault.Timeout, "%s", strings.TrimSpace(text))})
 	return nil
 }
 
@@ -166,14 +226,6 @@ func (s *stage) respond(r step.Response) {
 	s.step(r)
 }
 
-func (s *stage) taken(ev step.Taken) {
-	if len(s.queue) == 0 {
-		s.t.Fatal("the wire holds nothing")
-	}
-	ev.Of, s.queue = s.queue[0], s.queue[1:]
-	s.step(ev)
-}
-
 func (s *stage) step(ev step.Event) {
 	id := func() string { s.ids++; return fmt.Sprint("id", s.ids) }
 	effects := s.talk.Step(step.Now{Time: s.now, ID: id}, ev)
@@ -194,23 +246,30 @@ func (s *stage) step(ev step.Event) {
 			s.out = append(s.out, line{"romeo", lf(res.String())})
 		case step.SendXMPP:
 			s.plainAddresses(e.Stanza)
-			s.out = append(s.out, line{"juliet", string(e.Stanza.Append(nil, xep.NS))})
-			if e.Ref != "" {
+			switch {
+			case s.slow:
+				s.held = append(s.held, e)
+				continue
+			case e.Ref == "":
+			case s.mute:
+				s.quiet = append(s.quiet, e.Ref)
+			default:
 				taken = append(taken, e.Ref)
 			}
+			s.deliver(e)
 		case step.End:
 			if s.ends[e.SIP+" "+e.XMPP]++; e.Outcome != step.Bounced && s.ends[e.SIP+" "+e.XMPP] > 1 {
 				s.t.Fatalf("ends twice: %+v", e)
 			}
 		}
 	}
-	if s.slow {
-		s.queue = append(s.queue, taken...)
-		return
-	}
 	for _, ref := range taken {
 		s.step(step.Taken{Of: ref, How: federation.Written})
 	}
+}
+
+func (s *stage) deliver(e step.SendXMPP) {
+	s.out = append(s.out, line{"juliet", string(e.Stanza.Append(nil, xep.NS))})
 }
 
 // plainAddresses: no URI scheme ever stands in an address of XMPP (RFC 6121,

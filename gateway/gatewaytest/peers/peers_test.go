@@ -15,7 +15,7 @@ var cpimgate, loadTool string
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "peers")
 	if err == nil {
-		cpimgate, err = Build(dir, "cpimgate/cmd/cpimgate", raceFlags...)
+		cpimgate, err = Build(dir, "cpimgate/cmd/cpimgate", Race...)
 	}
 	if err == nil {
 		loadTool, err = Build(dir, "cpimgate/gateway/gatewaytest/load")

@@ -1,0 +1,140 @@
+package gatewaytest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/testdata"
+)
+
+// alone are the scenes that not every way can play, and why: by a whole gateway
+// in memory, and by the program. What takes too long for the program is found
+// by [takesLong].
+var alone = map[string]struct {
+	memory, program bool
+	why             string
+}{
+	"silent-wires": {memory: false, program: false, why: "wires of ours always tell in time what became of a message"},
+	"cpim-dated":   {memory: true, program: false, why: "the time in it is that of the scenes"},
+}
+
+// curtain is when the scenes begin, as far as they name a time.
+var curtain = time.Unix(1_000_000_000, 0).UTC()
+
+// TestScenes plays the scenes by a whole gateway on a network in memory, in a
+// bubble where time passes as the scenes say.
+func TestScenes(t *testing.T) {
+	seen := map[string]bool{}
+	testdata.Scenes(t, "talk", func(t *testing.T, s *testdata.Scene) {
+		seen[s.Name] = true
+		if a, ok := alone[s.Name]; ok && !a.memory {
+			t.Log("not played:", a.why)
+			return
+		}
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(time.Until(curtain)) // of the bubble
+			w := raise(t, Options{Net: NewMemory()})
+			Play(t, s, newStage(w, bubble{}, func(yaml string) error {
+				_, _, err := w.Reload(yaml)
+				return err
+			}))
+		})
+	})
+	for name, a := range alone {
+		if !seen[name] || a.why == "" || a.memory && a.program {
+			t.Errorf("%s has no place in the list of scenes that not every way can play", name)
+		}
+	}
+}
+
+// TestProgram plays the scenes by the program that operators run, in a process
+// of its own, over sockets.
+func TestProgram(t *testing.T) {
+	testdata.Scenes(t, "talk", func(t *testing.T, s *testdata.Scene) {
+		switch a, ok := alone[s.Name]; {
+		case ok && !a.program:
+			t.Log("not played:", a.why)
+			return
+		case takesLong(s):
+			t.Log("not played: it would take long")
+			return
+		}
+		t.Parallel()
+		var p *process
+		w := raise(t, Options{
+			YAML: "log: {format: json}\n",
+			Start: func(file, caFile string) (Gate, error) {
+				var err error
+				p, err = launch(file, caFile)
+				return p, err
+			},
+		})
+		Play(t, s, &reality{newStage(w, clock{}, func(yaml string) error {
+			if _, err := w.Write(yaml); err != nil {
+				return err
+			}
+			return p.reload()
+		})})
+	})
+}
+
+// raise makes the world of the scenes.
+func raise(t *testing.T, o Options) *World {
+	t.Helper()
+	o.SIPUsers, o.XMPPUsers = []string{"romeo", "Romeo", "list"}, []string{"juliet", "nobody"}
+	w, err := NewWorld(context.WithoutCancel(t.Context()), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// takesLong reports that people would have to wait for something in a scene. A
+// long time at its end is there to show that nothing more comes.
+func takesLong(s *testdata.Scene) bool {
+	for i, turn := range s.Turns {
+		who, verb, _ := strings.Cut(turn.Name, " ")
+		d, _ := time.ParseDuration(who)
+		if verb == "hangs" || verb == "passes" && d > 5*time.Second && i+1 < len(s.Turns) {
+			return true
+		}
+	}
+	return false
+}
+
+// A reality is a stage on which nobody can make time pass.
+type reality struct{ *stage }
+
+// Ends implements [Stage]. Both take their leave: what one of them is still to
+// be told comes before the other's last words. Those of romeo may be refused,
+// after a story in which juliet's server has failed.
+func (r *reality) Ends() error {
+	const words = "A thousand times good night!"
+	res, err := r.SIP.Write("romeo", "juliet@example.com", words)
+	if err != nil {
+		return err
+	}
+	if res.IsSuccess() {
+		if _, ok := r.stanzas.next(words, r.pace); !ok {
+			return errors.New("juliet does not hear romeo's last words")
+		}
+	}
+	if err := r.XMPP.Write("juliet", "romeo@example.net", "last", words); err != nil {
+		return err
+	}
+	if _, ok := r.requests.next(words, r.pace); !ok {
+		return errors.New("romeo does not hear juliet's last words")
+	}
+	return r.SIP.Answer(sip.NewResponse(sip.StatusOK, "OK"))
+}
