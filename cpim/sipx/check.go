@@ -191,29 +191,71 @@ func CheckResponse(res *sip.Response) error {
 // prints must be read back as the same message. Its fault is ours, not a
 // peer's.
 func CheckOutgoing(msg sip.Message) error {
-	var fields []sip.Header
+	_, err := Print(msg)
+	return err
+}
+
+// Print returns the text of a message, after [CheckOutgoing]'s look at it.
+func Print(msg sip.Message) (string, error) {
+	var b strings.Builder
+	b.Grow(1024 + len(msg.Body()))
+	var data *sip.MessageData
 	switch m := msg.(type) {
 	case *sip.Request:
-		if !IsToken(string(m.Method)) || !IsURI(m.Recipient.String()) {
-			return fault.E(fault.Malformed, "not a request that can be written")
+		b.WriteString(string(m.Method) + " ")
+		start := b.Len()
+		m.Recipient.StringWrite(&b)
+		if !IsToken(string(m.Method)) || !IsURI(b.String()[start:]) {
+			return "", fault.E(fault.Malformed, "not a request that can be written")
 		}
-		fields = m.Headers()
+		b.WriteString(" " + m.SipVersion)
+		data = &m.MessageData
 	case *sip.Response:
-		if m.StatusCode < 100 || m.StatusCode > 699 || !isText(m.Reason) {
-			return fault.E(fault.Malformed, "not a response that can be written")
+		m.StartLineWrite(&b)
+		if m.StatusCode < 100 || m.StatusCode > 699 {
+			return "", fault.E(fault.Malformed, "not a response that can be written")
 		}
-		fields = m.Headers()
+		data = &m.MessageData
 	}
+	if !isText(b.String()) {
+		return "", fault.E(fault.Malformed, "start line is not text")
+	}
+	b.WriteString("\r\n")
+	start := b.Len()
+	data.StringWrite(&b) // the header alone
+	if err := checkHeader(b.String()[start:], data.Headers()); err != nil {
+		return "", err
+	}
+	b.WriteString("\r\n")
+	b.Write(msg.Body())
+	return b.String(), nil
+}
+
+// checkHeader checks each field as it was printed, and that there are as many
+// lines as fields: a line end in a value makes one more.
+func checkHeader(text string, fields []sip.Header) error {
 	for _, h := range fields {
-		if err := checkWritten(h); err != nil {
+		line, rest, ok := strings.Cut(text, "\r\n")
+		name := h.Name()
+		value, colon := strings.CutPrefix(strings.TrimPrefix(line, name), ": ")
+		if !ok || !colon || len(line) != len(name)+2+len(value) {
+			return errLines
+		}
+		if err := checkWritten(h, value); err != nil {
 			return err
 		}
+		text = rest
+	}
+	if text != "" {
+		return errLines
 	}
 	return nil
 }
 
-func checkWritten(h sip.Header) error {
-	value := h.Value()
+var errLines = fault.E(fault.Malformed, "a header field is not one line")
+
+// checkWritten checks one field by the value that is written.
+func checkWritten(h sip.Header, value string) error {
 	if !IsToken(h.Name()) || !isText(value) {
 		return fault.E(fault.Malformed, "header field %s cannot be written", strconv.QuoteToASCII(cut(h.Name(), 40)))
 	}

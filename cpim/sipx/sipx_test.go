@@ -221,6 +221,14 @@ func TestCheckOutgoing(t *testing.T) {
 		"user":         func(r *sip.Request) { r.Recipient.User = "ü" },
 		"method":       func(r *sip.Request) { r.Method = "" },
 		"received bad": func(r *sip.Request) { r.AppendHeader(&bad{sip.NewHeader("To", "x")}) },
+		"next field": func(r *sip.Request) {
+			r.AppendHeader(sip.NewHeader("X", "a\r\nY: b"))
+			r.AppendHeader(sip.NewHeader("Y", "c"))
+		},
+		"end":        func(r *sip.Request) { r.AppendHeader(sip.NewHeader("X", "a\r\n\r\nb")) },
+		"empty line": func(r *sip.Request) { r.AppendHeader(sip.NewHeader("X", "a\r\n")) },
+		"no value":   func(r *sip.Request) { r.AppendHeader(sip.NewHeader("X: ", "a")) },
+		"version":    func(r *sip.Request) { r.SipVersion = "SIP/2.0\r\nX: y" },
 	} {
 		req := base()
 		spoil(req)
@@ -262,6 +270,9 @@ func FuzzWritten(f *testing.F) {
 		req.SetBody([]byte("body"))
 		if CheckOutgoing(req) != nil && all(name, isTokenByte) && strings.ToLower(name) != "content-length" {
 			t.Fatal("built with care, yet refused")
+		}
+		if text, err := Print(req); err == nil && text != req.String() {
+			t.Fatalf("%q, sipgo has %q", text, req.String())
 		}
 		if IsToken(name) && len(name) < 2 || len(grammars) > 0 && sip.DefaultHeadersParser()[strings.ToLower(name)] != nil {
 			return // a field that has a grammar of its own
