@@ -30,30 +30,33 @@ func (a *arrival) Done() <-chan struct{} { return a.over }
 
 // Answer implements [Tx].
 func (a *arrival) Answer(res *sip.Response) error {
-	res = a.dress(res)
+	res, text := a.dress(res)
 	a.mu.Lock()
 	if a.final {
 		a.mu.Unlock()
 		return fault.E(fault.Internal, "request has its final answer")
 	}
 	a.final = !res.IsProvisional()
-	tx, final, peer := a.tx, a.final, a.peer
+	final, peer := a.final, a.peer
 	a.mu.Unlock()
-	if final {
+	switch {
+	case final && a.ours:
+		defer a.depart()
+	case final:
 		defer a.finish()
 	}
-	err := tx.Respond(res)
+	err := a.respond(res, text)
 	if err == nil || errors.Is(err, sip.ErrTransactionTerminated) && !final {
 		return nil
 	}
-	if final && a.stream != nil && peer.Proof != federation.Claimed && a.reconnect(res, peer) {
+	if final && a.stream != nil && peer.Proof != federation.Claimed && a.reconnect(res, text, peer) {
 		return nil
 	}
 	return fault.Wrap(fault.Timeout, err, "the sender's connection is gone")
 }
 
-// dress makes a response fit for the wire.
-func (a *arrival) dress(res *sip.Response) *sip.Response {
+// dress makes a response fit for the wire, and returns its text too.
+func (a *arrival) dress(res *sip.Response) (*sip.Response, string) {
 	if a.req.Method != sip.INVITE && res.StatusCode == sip.StatusRequestTimeout {
 		a.log(slog.LevelWarn, "408 to a non-INVITE", "status", 504) // RFC 4320, section 4.2: MUST NOT
 		res.StatusCode, res.Reason = sip.StatusGatewayTimeout, "Server Time-out"
@@ -66,11 +69,13 @@ func (a *arrival) dress(res *sip.Response) *sip.Response {
 		res.SetDestination(to)
 	}
 	a.mu.Unlock()
-	if err := sipx.CheckOutgoing(res); err != nil {
+	text, err := sipx.Print(res)
+	if err != nil {
 		a.log(slog.LevelError, "answer cannot be written", "err", err)
-		return Reply(a.req, sip.StatusInternalServerError, "internal error")
+		res = Reply(a.req, sip.StatusInternalServerError, "internal error")
+		text = res.String()
 	}
-	return res
+	return res, text
 }
 
 // maddr returns where the Via of a request over UDP wants the response (RFC
@@ -143,7 +148,7 @@ func (a *arrival) cancelled() {
 // so that a repeated request gets the same one (RFC 3261, section 17.2.2).
 func (a *arrival) depart() {
 	a.finish()
-	a.pass()
+	a.settle()
 	t := a.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -159,7 +164,7 @@ func (a *arrival) depart() {
 // request when the Handler has forgotten it.
 func (a *arrival) late() {
 	a.mu.Lock()
-	tx, final, first := a.tx, a.final, !a.nudged
+	found, final, first := a.ours || a.tx != nil, a.final, !a.nudged
 	a.nudged = true
 	if first && !final {
 		a.timer.Reset(max(a.t.cfg.Answer-trying, time.Second))
@@ -167,9 +172,9 @@ func (a *arrival) late() {
 	a.mu.Unlock()
 	switch {
 	case final:
-	case tx == nil && !first: // sipgo has lost it
+	case !found && !first: // sipgo has lost it
 		a.depart()
-	case tx == nil:
+	case !found:
 	case first && a.req.Method != sip.INVITE:
 		_ = a.Answer(Reply(a.req, sip.StatusTrying, "Trying"))
 	case !first:
@@ -185,7 +190,7 @@ func (t *Trunk) waiting() []*arrival {
 	var list []*arrival
 	for _, a := range t.arrivals {
 		a.mu.Lock()
-		if !a.final && a.tx != nil {
+		if !a.final && (a.ours || a.tx != nil) {
 			list = append(list, a)
 		}
 		a.mu.Unlock()
@@ -195,7 +200,7 @@ func (t *Trunk) waiting() []*arrival {
 
 // reconnect sends a final response whose connection is gone over a new one. On
 // TLS the other end must prove the same domain.
-func (a *arrival) reconnect(res *sip.Response, peer federation.Peer) bool {
+func (a *arrival) reconnect(res *sip.Response, text string, peer federation.Peer) bool {
 	t := a.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -206,7 +211,7 @@ func (a *arrival) reconnect(res *sip.Response, peer federation.Peer) bool {
 		err := fault.E(fault.NoRoute, "no way back")
 		for to := range t.waysBack(ctx, res.Via(), peer) {
 			if s, _, err = t.connect(ctx, hostName(a.req.Recipient.Host), to); err == nil {
-				_, err = s.Write([]byte(res.String()))
+				_, err = s.Write([]byte(text))
 				break
 			}
 		}

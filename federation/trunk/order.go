@@ -19,11 +19,13 @@ const maxTurns = 1000
 
 // A line is what keeps the requests of one connection or UDP source in order.
 // sipgo starts a goroutine for each, and about a third of pipelined requests
-// would overtake another.
+// would overtake another. One goroutine hands all of a line to the Handler
+// instead, and ends when none waits: its stack has grown with the first.
 type line struct {
-	last  *arrival
-	turns int // not back from the Handler
-	open  int // without final answer
+	waiting []*arrival    // for the Handler
+	busy    bool          // the goroutine runs
+	room    chan struct{} // closed when the reader, which waits, may go on
+	open    int           // without final answer
 }
 
 // An arrival is a request between the reader and its final answer. Its place
@@ -36,18 +38,19 @@ type arrival struct {
 	req    *sip.Request
 	source string
 	stream *stream // nil on UDP
+	ours   bool    // the transaction is ours, not sipgo's
 	line   *line
 	excess bool          // more are open in its line than may be
-	prev   *arrival      // whose turn comes before
-	turn   chan struct{} // closed when the Handler has returned
+	known  chan struct{} // closed when tx is set, or never will be
 	over   chan struct{} // closed when the request is over
 
-	mu     sync.Mutex
-	tx     *sip.ServerTx
-	peer   federation.Peer
-	final  bool
-	nudged bool // told that the answer takes time
-	timer  *time.Timer
+	mu      sync.Mutex
+	tx      *sip.ServerTx
+	peer    federation.Peer
+	final   bool
+	nudged  bool // told that the answer takes time
+	settled bool // known is closed
+	timer   *time.Timer
 }
 
 // arrive is sipgo's message hook. It runs in the reader of a connection,
@@ -73,8 +76,7 @@ func (t *Trunk) arrive(msg sip.Message) {
 	if s != nil {
 		source = s.remote.String()
 	}
-	sipx.Expand(req)
-	mark(req, source)
+	prepare(req, source)
 	if req.IsAck() || req.IsCancel() {
 		t.estrange(req, s, source)
 		return // for a transaction that has its place already
@@ -84,14 +86,20 @@ func (t *Trunk) arrive(msg sip.Message) {
 	}
 }
 
+// prepare adds to a request what the reader knows.
+func prepare(req *sip.Request, source string) {
+	sipx.Expand(req)
+	mark(req, source)
+}
+
 // enqueue gives a request its place, unless it is a retransmission, which
 // sipgo will recognise by the same key.
 func (t *Trunk) enqueue(a *arrival) {
-	a.id, a.turn, a.over = sipx.NewTag(), make(chan struct{}), make(chan struct{})
-	name := a.source
-	if a.stream != nil {
-		name = a.stream.addr.String()
+	a.id, a.known, a.over = sipx.NewTag(), make(chan struct{}), make(chan struct{})
+	if a.ours {
+		a.settle()
 	}
+	name := a.lineName()
 	t.mu.Lock()
 	if _, repeated := t.arrivals[a.key]; repeated {
 		t.mu.Unlock()
@@ -102,62 +110,68 @@ func (t *Trunk) enqueue(a *arrival) {
 		l = new(line)
 		t.lines[name] = l
 	}
-	prev := l.last
-	a.line, a.prev, l.last = l, prev, a
-	l.turns++
+	a.line = l
+	l.waiting = append(l.waiting, a)
 	l.open++
 	t.unanswered++
 	a.excess = l.open > t.cfg.Limits.Queue
 	t.arrivals[a.key] = a
-	full := l.turns > maxTurns && a.stream != nil
+	if !l.busy {
+		l.busy = t.spawn(func() { t.work(l) })
+	}
+	var room chan struct{}
+	if len(l.waiting) > maxTurns && a.stream != nil {
+		room = make(chan struct{})
+		l.room = room
+	}
 	a.mu.Lock()
 	a.timer = time.AfterFunc(trying, a.late)
 	a.mu.Unlock()
 	t.mu.Unlock()
-	if full {
-		a.stream.await(prev.turn)
+	if room != nil {
+		select {
+		case <-room:
+		case <-a.stream.closed:
+		}
 	}
 }
 
-// await waits for a turn, or for the end of the connection.
-func (s *stream) await(turn <-chan struct{}) {
-	var closed chan struct{} // of UDP: never
-	if s != nil {
-		closed = s.closed
+// lineName is the connection, or on UDP the source, of a request.
+func (a *arrival) lineName() string {
+	if a.stream != nil {
+		return a.stream.addr.String()
 	}
-	select {
-	case <-turn:
-	case <-closed:
-	}
+	return a.source
 }
 
-// pass gives the turn to the next in line.
-func (a *arrival) pass() {
-	t := a.t
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	select {
-	case <-a.turn:
-		return
-	default:
+// work hands the requests of a line to the Handler, one after the other.
+func (t *Trunk) work(l *line) {
+	for {
+		t.mu.Lock()
+		if len(l.waiting) == 0 {
+			l.waiting, l.busy = nil, false
+			t.mu.Unlock()
+			return
+		}
+		a := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		if l.room != nil && len(l.waiting) <= maxTurns {
+			close(l.room)
+			l.room = nil
+		}
+		t.mu.Unlock()
+		<-a.known
+		t.handle(a)
+		t.mu.Lock()
+		t.tidy(a)
+		t.mu.Unlock()
 	}
-	close(a.turn)
-	a.prev = nil // else the whole line stays in memory
-	a.line.turns--
-	t.tidy(a)
 }
 
 // tidy drops a line that nobody stands in. The caller holds t.mu.
 func (t *Trunk) tidy(a *arrival) {
-	if a.line.turns > 0 || a.line.open > 0 {
-		return
-	}
-	name := a.source
-	if a.stream != nil {
-		name = a.stream.addr.String()
-	}
-	if t.lines[name] == a.line {
-		delete(t.lines, name)
+	if a.line.open == 0 && len(a.line.waiting) == 0 && t.lines[a.lineName()] == a.line {
+		delete(t.lines, a.lineName())
 	}
 }
 

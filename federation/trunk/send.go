@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -257,10 +256,8 @@ func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.T
 		if err != nil {
 			return nil, err
 		}
-		out := t.stamp(req, to.Transport)
-		out.SetDestination(s.addr.String())
 		sent := time.Now()
-		res, err := t.transact(ctx, out)
+		res, err := s.ask(ctx, t.stamp(req, to.Transport))
 		if alert := s.refused.Load(); err != nil && alert != nil {
 			return nil, handshakeFault(alert)
 		}
@@ -268,7 +265,7 @@ func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.T
 			t.log.Info("connection closed: no answer", "peer", s.name())
 			_ = s.Close()
 		}
-		if err == nil || !used || !first || !errors.Is(err, sip.ErrTransactionTransport) {
+		if _, lost := errors.AsType[unsent](err); !lost || !used || !first {
 			return res, err
 		}
 		_ = s.Close()
@@ -280,7 +277,7 @@ func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.T
 // 8.1).
 func (t *Trunk) stamp(req *sip.Request, via federation.Transport) *sip.Request {
 	out := req.Clone()
-	network := strings.ToUpper(string(via))
+	network := networkOf(via)
 	hop := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: network, Host: t.cfg.Name, Port: t.port(via)}
 	hop.Params = sip.NewParams()
 	hop.Params.Add("branch", branchOf(req))
@@ -315,8 +312,8 @@ func (t *Trunk) port(via federation.Transport) int {
 	return port
 }
 
-// transact runs one client transaction (RFC 3261, section 17.1) and returns
-// its final response.
+// transact runs one client transaction over UDP (RFC 3261, section 17.1) and
+// returns its final response.
 func (t *Trunk) transact(ctx context.Context, out *sip.Request) (*sip.Response, error) {
 	key, err := sip.ClientTxKeyMake(out)
 	if err != nil {
@@ -327,7 +324,6 @@ func (t *Trunk) transact(ctx context.Context, out *sip.Request) (*sip.Response, 
 	defer t.expect(key, nil)
 	tx, err := t.txl.Request(ctx, out)
 	if err != nil {
-		err = fmt.Errorf("%w: %w", sip.ErrTransactionTransport, err) // sipgo says so of some only
 		return nil, fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")
 	}
 	defer tx.Terminate() // late copies of the response are of no use

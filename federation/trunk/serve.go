@@ -34,40 +34,60 @@ func (t *Trunk) request(req *sip.Request, tx *sip.ServerTx) {
 		tx.Terminate() // repeated just when the first copy was over
 		return
 	}
-	if !a.begin(tx) {
+	a.begin(tx)
+}
+
+// begin binds an arrival to sipgo's transaction, unless that is over.
+func (a *arrival) begin(tx *sip.ServerTx) {
+	a.bind(tx)
+	if !tx.OnTerminate(func(string, error) { a.depart() }) {
+		a.bind(nil)
+		a.depart()
 		return
 	}
-	t.mu.Lock()
-	prev := a.prev
-	t.mu.Unlock()
-	if prev != nil {
-		a.stream.await(prev.turn)
+	if !tx.OnCancel(func(*sip.Request) { a.cancelled() }) { // it has come already
+		a.cancelled()
 	}
-	defer a.pass()
+	a.settle()
+}
+
+func (a *arrival) bind(tx *sip.ServerTx) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tx = tx
+}
+
+// found reports that there is a transaction to answer in.
+func (a *arrival) found() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ours || a.tx != nil
+}
+
+// settle lets the line go on.
+func (a *arrival) settle() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.settled {
+		a.settled = true
+		close(a.known)
+	}
+}
+
+// handle serves one request in its turn.
+func (t *Trunk) handle(a *arrival) {
 	defer func() {
 		if r := recover(); r != nil {
 			a.log(slog.LevelError, "panic", "err", fmt.Sprint(r), "stack", string(debug.Stack()))
 			a.refuse(fault.E(fault.Internal, "panic"))
 		}
 	}()
+	if !a.found() {
+		return // sipgo has lost it
+	}
 	if err := t.serve(a); err != nil {
 		a.refuse(err)
 	}
-}
-
-// begin binds an arrival to sipgo's transaction; false if that is over.
-func (a *arrival) begin(tx *sip.ServerTx) bool {
-	a.mu.Lock()
-	a.tx = tx
-	a.mu.Unlock()
-	if !tx.OnTerminate(func(string, error) { a.depart() }) {
-		a.depart()
-		return false
-	}
-	if !tx.OnCancel(func(*sip.Request) { a.cancelled() }) { // it has come already
-		a.cancelled()
-	}
-	return true
 }
 
 // serve decides about one request (RFC 3261, section 8.2).

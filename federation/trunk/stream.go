@@ -99,7 +99,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// receive reads until a message is whole. Its end must come soon after its
+// receive reads until there is a message for sipgo. Its end must come soon after its
 // start, however often single octets come (a "slow loris").
 func (s *stream) receive() error {
 	var started time.Time
@@ -119,13 +119,15 @@ func (s *stream) receive() error {
 			s.out, s.buf, s.heard = s.buf[:want:want], s.buf[want:], true
 			s.spoken.Store(time.Now().UnixNano())
 			s.t.trace(federation.Record{Peer: s.name(), Via: s.via, Text: s.out})
-			if readable(s.out) {
+			switch {
+			case !readable(s.out):
+				if err := s.reject(); err != nil {
+					return err
+				}
+			case !s.take():
 				return nil
 			}
-			if err := s.reject(); err != nil {
-				return err
-			}
-			want, started = 0, time.Time{}
+			s.out, want, started = nil, 0, time.Time{}
 			continue
 		}
 		if len(s.buf) > 2 && started.IsZero() {
@@ -143,7 +145,6 @@ func (s *stream) reject() error {
 	start, _, _ := bytes.Cut(s.out, blank[:2])
 	s.t.log.Info("message refused", "peer", s.name())
 	res := s.t.rejection(s.out, "Bad Request", s.remote.String())
-	s.out = nil
 	switch {
 	case res != nil:
 		_, err := s.Write([]byte(res.String()))
@@ -259,10 +260,9 @@ func (t *Trunk) adopt(s *stream) error {
 	return nil
 }
 
-// forget is the end of a connection.
+// forget is the end of a connection, and of the requests that came on it.
 func (t *Trunk) forget(s *stream) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.streams[s.addr.String()] == s {
 		delete(t.streams, s.addr.String())
 	}
@@ -273,6 +273,16 @@ func (t *Trunk) forget(s *stream) {
 	}
 	if !s.dialled {
 		t.leave(s.remote.Addr())
+	}
+	var open []*arrival
+	for _, a := range t.arrivals {
+		if a.stream == s && a.ours {
+			open = append(open, a)
+		}
+	}
+	t.mu.Unlock()
+	for _, a := range open {
+		a.depart()
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package trunk carries SIP over UDP, TCP and TLS between us and other domains
 // (RFC 3261, sections 17, 18 and 22; RFC 3263, section 4.3; RFC 3581; RFC 4320;
 // RFC 5118; RFC 5393; RFC 5626, section 4.4.1; RFC 5922; RFC 5923; RFC 7616).
-// Transactions are those of github.com/emiago/sipgo/sip; the sockets are ours,
+// Transactions are those of github.com/emiago/sipgo/sip where RFC 3261 gives them
+// timers, which is over UDP and for INVITE; the others and the sockets are ours,
 // for reasons that each file tells: connections are dialled and verified per
 // peer domain and never shared between two (RFC 5923, section 9.3), every
 // listener has limits and deadlines, and the requests of one connection or

@@ -1,0 +1,103 @@
+package trunk
+
+import (
+	"context"
+
+	"github.com/emiago/sipgo/sip"
+
+	"cpimgate/cpim/fault"
+	"cpimgate/cpim/sipx"
+	"cpimgate/federation"
+)
+
+// Over a connection nothing is repeated, so a transaction that is not an
+// INVITE has no timers: E is for UDP, and J and K are zero (RFC 3261, sections
+// 17.1.2.2 and 17.2.2). What is left of it is a name by which the reader finds
+// who waits. These are ours; INVITE and all of UDP are sipgo's, which starts a
+// goroutine, a context and a timer for each message.
+
+// take takes the message that has been read, unless it is one for sipgo.
+func (s *stream) take() bool {
+	msg, _, err := s.t.parser.Parse(s.out, true)
+	if err != nil || msg.CSeq() == nil {
+		return false
+	}
+	switch msg.CSeq().MethodName {
+	case sip.INVITE, sip.ACK, sip.CANCEL:
+		return false
+	}
+	msg.SetTransport(networkOf(s.via))
+	msg.SetSource(s.remote.String())
+	switch m := msg.(type) {
+	case *sip.Request:
+		switch key, err := sip.ServerTxKeyMake(m); {
+		case m.IsInvite(), m.IsAck(), m.IsCancel(), err != nil: // sipgo answers 400
+			return false
+		default:
+			prepare(m, m.Source())
+			s.t.enqueue(&arrival{t: s.t, key: key, req: m, source: m.Source(), stream: s, ours: true})
+		}
+	case *sip.Response:
+		s.t.response(m)
+	}
+	return true
+}
+
+// networkOf is a transport as a Via spells it.
+func networkOf(via federation.Transport) string {
+	switch via {
+	case federation.TLS:
+		return "TLS"
+	case federation.TCP:
+		return "TCP"
+	}
+	return "UDP"
+}
+
+// respond writes a response, whose text is given, to where the request came
+// from.
+func (a *arrival) respond(res *sip.Response, text string) error {
+	if !a.ours {
+		return a.tx.Respond(res)
+	}
+	_, err := a.stream.Write([]byte(text))
+	return err
+}
+
+// ask sends a request over the connection and waits for the final response.
+func (s *stream) ask(ctx context.Context, req *sip.Request) (*sip.Response, error) {
+	key, err := sip.ClientTxKeyMake(req)
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, err, "request without a transaction")
+	}
+	text, err := sipx.Print(req)
+	if err != nil {
+		return nil, err
+	}
+	final := make(chan *sip.Response, 1)
+	s.t.expect(key, final)
+	defer s.t.expect(key, nil)
+	if _, err := s.Write([]byte(text)); err != nil {
+		return nil, unsent{fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")}
+	}
+	select {
+	case res := <-final:
+		return res, nil
+	case <-s.closed:
+		err = unsent{fault.E(fault.Timeout, "the peer's server has closed the connection")}
+	case <-ctx.Done():
+		err = fault.Wrap(fault.Timeout, ctx.Err(), "no answer from the peer's server")
+	}
+	select {
+	case res := <-final: // just before
+		return res, nil
+	default:
+		return nil, err
+	}
+}
+
+// unsent is the error of a request that its connection may not have carried to
+// the peer.
+type unsent struct{ error }
+
+func (u unsent) Unwrap() error { return u.error }
