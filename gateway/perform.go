@@ -29,7 +29,7 @@ func (g *Gateway) do(key step.Key, e step.Effect) {
 
 func (g *Gateway) sendSIP(key step.Key, e step.SendSIP) {
 	limit := *g.settings.Peer(e.Domain).PagerSize
-	o := trunk.Sending{By: e.By, Check: func(req *sip.Request) error { return mapping.CheckSize(req, limit) }}
+	o := trunk.Sending{By: e.By, Check: func(size int) error { return mapping.CheckSize(size, limit) }}
 	g.trunk.Send(e.Request, e.Domain, o, func(res *sip.Response, err error) {
 		g.shards.Report(key, step.Response{Of: e.Ref, SIP: res, Err: err})
 	})

@@ -54,7 +54,7 @@ type SIPOptions struct {
 //
 // from and to are the parties as SIP names them. The request lacks what the
 // transaction gives: Via, CSeq, Max-Forwards, tags, and Call-ID where none is
-// in o. CheckSize wants them all.
+// in o. Size counts them all.
 func MessageToSIP(m *xep.Message, from, to sip.Uri, o SIPOptions) (*sip.Request, error) {
 	if m.E2E != "" {
 		return securedToSIP(m, from, to, o)
@@ -169,11 +169,11 @@ func CallIDOf(thread string) (string, bool) {
 // Size returns the size of a request in bytes as it is written to the wire.
 func Size(req *sip.Request) int { return len(req.String()) }
 
-// CheckSize refuses (fault.TooLarge) a complete request of more than limit
-// bytes; 0 is no limit (RFC 7572, section 6).
-func CheckSize(req *sip.Request, limit int) error {
-	if n := Size(req); limit > 0 && n > limit {
-		return fault.E(fault.TooLarge, "the message is too large: %d bytes as SIP, at most %d may be sent", n, limit)
+// CheckSize refuses (fault.TooLarge) a request whose Size is over limit bytes;
+// 0 is no limit (RFC 7572, section 6).
+func CheckSize(size, limit int) error {
+	if limit > 0 && size > limit {
+		return fault.E(fault.TooLarge, "the message is too large: %d bytes as SIP, at most %d may be sent", size, limit)
 	}
 	return nil
 }

@@ -177,7 +177,7 @@ func TestSize(t *testing.T) {
 		if n := Size(req); n != 1301 {
 			t.Fatalf("the request has %d bytes", n)
 		}
-		err := CheckSize(req, MaxMessage)
+		err := CheckSize(Size(req), MaxMessage)
 		x := FaultToXMPP(err, "example.net")
 		if fault.KindOf(err) != fault.TooLarge {
 			t.Fatalf("1301 bytes: %v", err)
@@ -187,10 +187,10 @@ func TestSize(t *testing.T) {
 		c.Vary("error text", "by attribute")
 		c.Lines("out.none")
 		req.SetBody(req.Body()[1:])
-		if err := CheckSize(req, MaxMessage); err != nil || Size(req) != 1300 {
+		if err := CheckSize(Size(req), MaxMessage); err != nil || Size(req) != 1300 {
 			t.Errorf("%d bytes: %v", Size(req), err)
 		}
-		if err := CheckSize(req, 0); err != nil {
+		if err := CheckSize(Size(req), 0); err != nil {
 			t.Errorf("no limit: %v", err)
 		}
 	})

@@ -143,7 +143,7 @@ func (o *offline) play(ev step.Event) {
 			}
 		case step.SendSIP:
 			draft := o.trunk.Draft(e.Request, federation.TLS)
-			if err := mapping.CheckSize(draft, o.PagerSize); err != nil {
+			if err := mapping.CheckSize(mapping.Size(draft), o.PagerSize); err != nil {
 				next = append(next, step.Response{Of: e.Ref, Err: err})
 				continue
 			}

@@ -2,6 +2,7 @@ package sipx
 
 import (
 	"mime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,6 +92,12 @@ func Value(msg Headered, name string) string {
 		}
 	}
 	return ""
+}
+
+// Has reports whether there is a header field.
+func Has(msg Headered, name string) bool {
+	want := Canonical(name)
+	return slices.ContainsFunc(msg.Headers(), func(h sip.Header) bool { return named(h.Name(), want) })
 }
 
 // Tokens returns the items of a field that is a list without parameters, such

@@ -129,9 +129,11 @@ func (t *Trunk) guard(req *sip.Request, domain string) {
 
 // remove takes all header fields of a name out, however it is spelled.
 func remove(req *sip.Request, name string) {
-	for _, h := range slices.Clone(req.Headers()) {
-		if strings.EqualFold(h.Name(), name) {
-			req.RemoveHeader(h.Name())
+	for {
+		i := slices.IndexFunc(req.Headers(), func(h sip.Header) bool { return strings.EqualFold(h.Name(), name) })
+		if i < 0 {
+			return
 		}
+		req.RemoveHeader(req.Headers()[i].Name())
 	}
 }

@@ -22,14 +22,14 @@ func branchOf(req *sip.Request) string { return sipx.NewBranch() + "." + footpri
 // footprint is a plain hash, so that it holds after a restart and on another
 // node. Who forges it has his own request refused.
 func footprint(req *sip.Request) string {
-	h := sha256.New()
-	write := func(s string) { h.Write([]byte(strconv.Itoa(len(s)) + ":" + s)) }
+	b := make([]byte, 0, 512)
+	write := func(s string) { b = append(append(strconv.AppendInt(b, int64(len(s)), 10), ':'), s...) }
 	write(canonical(req.Recipient))
 	if c := req.CallID(); c != nil {
 		write(c.Value())
 	}
 	if c := req.CSeq(); c != nil {
-		write(c.Value())
+		write(strconv.Itoa(int(c.SeqNo)) + " " + string(c.MethodName))
 	}
 	if f := req.From(); f != nil {
 		tag, _ := f.Params.Get("tag")
@@ -39,7 +39,8 @@ func footprint(req *sip.Request) string {
 		tag, _ := to.Params.Get("tag")
 		write(tag)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:12])
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:12])
 }
 
 // loop refuses a request of ours that comes back to us as it has left (RFC 5393,

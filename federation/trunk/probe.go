@@ -35,7 +35,7 @@ func (t *Trunk) Probe(ctx context.Context, from string, to federation.Target) (S
 	req.AppendHeader(&sip.FromHeader{Address: sip.Uri{Scheme: "sip", Host: from}, Params: sip.NewParams()})
 	req.AppendHeader(&sip.ToHeader{Address: uri, Params: sip.NewParams()})
 	req.AppendHeader(sip.NewHeader("Accept", "*/*"))
-	req = t.complete(req)
+	t.complete(req)
 	var seen Sight
 	if to.Transport != federation.UDP {
 		s, _, err := t.connect(ctx, hostName(from), to)
@@ -46,7 +46,7 @@ func (t *Trunk) Probe(ctx context.Context, from string, to federation.Target) (S
 		}
 		seen.Reached, seen.TLS = true, s.cs
 	}
-	res, err := t.try(ctx, req, to)
+	res, err := t.try(ctx, req, to, nil)
 	if err != nil {
 		return seen, err
 	}
@@ -71,8 +71,9 @@ func (t *Trunk) Judge(req *sip.Request) error {
 	return nil
 }
 
-// Draft returns a request as it would be written to a target, whose check by
-// [Sending] it can stand.
+// Draft returns a request, which is the trunk's from now on, as it would be
+// written to a target.
 func (t *Trunk) Draft(req *sip.Request, via federation.Transport) *sip.Request {
-	return t.stamp(t.complete(req), via)
+	t.complete(req)
+	return t.stamp(req, via)
 }

@@ -22,14 +22,14 @@ const maxDatagram = 1300
 
 // A Sending says what a request may cost.
 type Sending struct {
-	By    time.Time                // when the answer is no longer waited for; zero is Config.Timeout from now
-	Check func(*sip.Request) error // looks at the request as it is written; its error ends the sending; may be nil
+	By    time.Time            // when the answer is no longer waited for; zero is Config.Timeout from now
+	Check func(size int) error // is told the size of the request as it is written; its error ends the sending; may be nil
 }
 
 // Send sends a request to a domain and calls done once, on another goroutine,
 // with the final response or a fault: NoRoute, Timeout, Forbidden where TLS or
 // a certificate is refused, Busy over the limit of the domain's queue. It does
-// not block. The request is not to be changed afterwards.
+// not block. The request is the trunk's from now on.
 //
 // What is missing is added: Via, Max-Forwards, CSeq, Call-ID and a From tag.
 // The Request-URI's port and transport count if its host is the domain.
@@ -78,8 +78,8 @@ func (t *Trunk) report(done func(*sip.Response, error), res *sip.Response, err e
 }
 
 // route finds the way of a request, over redirections, to its final response.
-func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string, check func(*sip.Request) error) (*sip.Response, error) {
-	req = t.complete(req)
+func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string, check func(int) error) (*sip.Response, error) {
+	t.complete(req)
 	t.guard(req, domain)
 	asked := map[string]bool{canonical(req.Recipient): true}
 	for {
@@ -99,10 +99,7 @@ func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string, chec
 // spread tries a domain's targets in order until one gives an answer that is
 // not 503 (RFC 3263, section 4.3). Those that have asked us to wait are left
 // out. The request becomes the one that was answered.
-func (t *Trunk) spread(ctx context.Context, req **sip.Request, domain string, check func(*sip.Request) error) (*sip.Response, error) {
-	if err := sipx.CheckOutgoing(*req); err != nil {
-		return nil, err
-	}
+func (t *Trunk) spread(ctx context.Context, req **sip.Request, domain string, check func(int) error) (*sip.Response, error) {
 	targets, err := t.cfg.Locate.SIP(ctx, query(*req, domain))
 	if err != nil {
 		return nil, err
@@ -143,16 +140,11 @@ func (t *Trunk) spread(ctx context.Context, req **sip.Request, domain string, ch
 
 // ask sends a request to one target and answers what it is asked for: each
 // realm once (RFC 3261, section 22.2).
-func (t *Trunk) ask(ctx context.Context, req **sip.Request, to federation.Target, check func(*sip.Request) error) (*sip.Response, error) {
+func (t *Trunk) ask(ctx context.Context, req **sip.Request, to federation.Target, check func(int) error) (*sip.Response, error) {
 	out := t.signed(*req, to.Domain)
-	answered := make(map[string]bool)
+	var answered map[string]bool
 	for {
-		if check != nil {
-			if err := check(t.stamp(out, to.Transport)); err != nil {
-				return nil, unfit{err}
-			}
-		}
-		res, err := t.try(ctx, out, to)
+		res, err := t.try(ctx, out, to, check)
 		if err != nil {
 			return nil, err
 		}
@@ -160,22 +152,30 @@ func (t *Trunk) ask(ctx context.Context, req **sip.Request, to federation.Target
 			return nil, fault.Wrap(fault.Timeout, err, "no usable answer from the peer's server")
 		}
 		*req = out
+		if _, challenged := answers[res.StatusCode]; !challenged {
+			return res, nil
+		}
+		if answered == nil {
+			answered = make(map[string]bool)
+		}
 		next, ok := t.authorize(out, res, to.Domain, answered)
 		if !ok {
-			if _, challenged := answers[res.StatusCode]; challenged {
-				t.logins.Remove(to.Domain) // a wrong password is not sent unasked
-			}
+			t.logins.Remove(to.Domain) // a wrong password is not sent unasked
 			return res, nil
 		}
 		out = next
 	}
 }
 
-// unfit is the error of [Sending.Check]: another target changes nothing.
+// unfit is the error of a request that cannot be written, or of
+// [Sending.Check]: another target changes nothing.
 type unfit struct{ error }
 
 // shareOf divides the time that is left among the targets that are left.
 func shareOf(ctx context.Context, targets int) (context.Context, context.CancelFunc) {
+	if targets == 1 {
+		return ctx, func() {}
+	}
 	deadline, _ := ctx.Deadline() // set by exchange
 	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(targets))
 }
@@ -191,13 +191,14 @@ func query(req *sip.Request, domain string) locate.SIPQuery {
 	return q
 }
 
-// complete returns a copy with what every request must have (RFC 3261, section
-// 8.1.1).
-func (t *Trunk) complete(req *sip.Request) *sip.Request {
-	req = req.Clone()
+// complete adds what every request must have (RFC 3261, section 8.1.1).
+func (t *Trunk) complete(req *sip.Request) {
 	req.Recipient = sipx.Resolve(req.Recipient)
 	if from := req.From(); from != nil && !from.Params.Has("tag") {
 		from.Params.Add("tag", sipx.NewTag())
+	}
+	if req.ContentLength() == nil { // RFC 3261, section 18.3
+		req.SetBody(req.Body())
 	}
 	if req.CallID() == nil {
 		id := sip.CallIDHeader(sipx.NewCallID())
@@ -210,26 +211,28 @@ func (t *Trunk) complete(req *sip.Request) *sip.Request {
 		hops := sip.MaxForwardsHeader(70)
 		req.AppendHeader(&hops)
 	}
-	if len(req.GetHeaders("Max-Breadth")) == 0 { // RFC 5393, section 5.3.4
+	if !sipx.Has(req, "Max-Breadth") { // RFC 5393, section 5.3.4
 		req.AppendHeader(sip.NewHeader("Max-Breadth", "60"))
 	}
-	if t.cfg.Agent != "" && len(req.GetHeaders("User-Agent")) == 0 {
+	if t.cfg.Agent != "" && !sipx.Has(req, "User-Agent") {
 		req.AppendHeader(sip.NewHeader("User-Agent", t.cfg.Agent))
 	}
-	return req
 }
 
 // try sends a request to one target.
-func (t *Trunk) try(ctx context.Context, req *sip.Request, to federation.Target) (*sip.Response, error) {
+func (t *Trunk) try(ctx context.Context, req *sip.Request, to federation.Target, check func(int) error) (*sip.Response, error) {
 	if to.Transport != federation.UDP {
-		return t.tryStream(ctx, req, to)
+		return t.tryStream(ctx, req, to, check)
 	}
 	p := t.socketFor(to.Addr.Addr())
-	out := t.stamp(req, federation.UDP)
-	if p == nil || len(out.String()) > maxDatagram {
+	out, text, err := t.write(req, federation.UDP, check)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil || len(text) > maxDatagram {
 		over := to
 		over.Transport = federation.TCP
-		res, err := t.tryStream(ctx, req, over)
+		res, err := t.tryStream(ctx, req, over, check)
 		if err == nil || p == nil || fault.KindOf(err) != fault.Timeout || ctx.Err() != nil {
 			return res, err
 		}
@@ -246,18 +249,22 @@ func (t *Trunk) try(ctx context.Context, req *sip.Request, to federation.Target)
 // tryStream sends over a connection to the target. If one that was in use
 // before breaks, the peer has probably closed it while it was idle, and a new
 // one is tried.
-func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.Target) (*sip.Response, error) {
+func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.Target, check func(int) error) (*sip.Response, error) {
 	from := ""
 	if h := req.From(); h != nil {
 		from = hostName(h.Address.Host)
 	}
 	for first := true; ; first = false {
+		out, text, err := t.write(req, to.Transport, check)
+		if err != nil {
+			return nil, err
+		}
 		s, used, err := t.connect(ctx, from, to)
 		if err != nil {
 			return nil, err
 		}
 		sent := time.Now()
-		res, err := s.ask(ctx, t.stamp(req, to.Transport))
+		res, err := s.ask(ctx, out, text)
 		if alert := s.refused.Load(); err != nil && alert != nil {
 			return nil, handshakeFault(alert)
 		}
@@ -265,31 +272,46 @@ func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.T
 			t.log.Info("connection closed: no answer", "peer", s.name())
 			_ = s.Close()
 		}
-		if _, lost := errors.AsType[unsent](err); !lost || !used || !first {
+		if err == nil || !used || !first || !errors.Is(err, sip.ErrTransactionTransport) {
 			return res, err
 		}
 		_ = s.Close()
 	}
 }
 
-// stamp returns a copy with our Via for one attempt (RFC 3261, section
-// 18.1.1). TLS connections may be used by the peer too (RFC 5923, section
-// 8.1).
+// write returns a request as it goes over a transport, and its text, if both
+// we and check let it go.
+func (t *Trunk) write(req *sip.Request, via federation.Transport, check func(int) error) (*sip.Request, string, error) {
+	out := t.stamp(req, via)
+	text, err := sipx.Print(out)
+	if err == nil && check != nil {
+		err = check(len(text))
+	}
+	if err != nil {
+		return nil, "", unfit{err}
+	}
+	return out, text, nil
+}
+
+// stamp returns a request with our Via for one attempt (RFC 3261, section
+// 18.1.1). It shares its other header fields with req. TLS connections may be
+// used by the peer too (RFC 5923, section 8.1).
 func (t *Trunk) stamp(req *sip.Request, via federation.Transport) *sip.Request {
-	out := req.Clone()
+	out := *req
 	network := networkOf(via)
 	hop := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: network, Host: t.cfg.Name, Port: t.port(via)}
-	hop.Params = sip.NewParams()
-	hop.Params.Add("branch", branchOf(req))
+	branch := sip.HeaderKV{K: "branch", V: branchOf(req)}
 	switch via {
 	case federation.UDP:
-		hop.Params.Add("rport", "")
+		hop.Params = sip.HeaderParams{branch, {K: "rport"}}
 	case federation.TLS:
-		hop.Params.Add("alias", "")
+		hop.Params = sip.HeaderParams{branch, {K: "alias"}}
+	default:
+		hop.Params = sip.HeaderParams{branch}
 	}
 	out.PrependHeader(hop)
 	out.SetTransport(network)
-	return out
+	return &out
 }
 
 // port returns where we listen for a transport.

@@ -2,11 +2,11 @@ package trunk
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/emiago/sipgo/sip"
 
 	"cpimgate/cpim/fault"
-	"cpimgate/cpim/sipx"
 	"cpimgate/federation"
 )
 
@@ -64,40 +64,32 @@ func (a *arrival) respond(res *sip.Response, text string) error {
 	return err
 }
 
-// ask sends a request over the connection and waits for the final response.
-func (s *stream) ask(ctx context.Context, req *sip.Request) (*sip.Response, error) {
+// ask sends a request, whose text is given, over the connection and waits for
+// the final response.
+func (s *stream) ask(ctx context.Context, req *sip.Request, text string) (*sip.Response, error) {
 	key, err := sip.ClientTxKeyMake(req)
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, err, "request without a transaction")
-	}
-	text, err := sipx.Print(req)
-	if err != nil {
-		return nil, err
 	}
 	final := make(chan *sip.Response, 1)
 	s.t.expect(key, final)
 	defer s.t.expect(key, nil)
 	if _, err := s.Write([]byte(text)); err != nil {
-		return nil, unsent{fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")}
+		err = fmt.Errorf("%w: %w", sip.ErrTransactionTransport, err)
+		return nil, fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")
 	}
 	select {
 	case res := <-final:
 		return res, nil
 	case <-s.closed:
-		err = unsent{fault.E(fault.Timeout, "the peer's server has closed the connection")}
+		err = sip.ErrTransactionTransport
 	case <-ctx.Done():
-		err = fault.Wrap(fault.Timeout, ctx.Err(), "no answer from the peer's server")
+		err = ctx.Err()
 	}
 	select {
 	case res := <-final: // just before
 		return res, nil
 	default:
-		return nil, err
+		return nil, fault.Wrap(fault.Timeout, err, "no answer from the peer's server")
 	}
 }
-
-// unsent is the error of a request that its connection may not have carried to
-// the peer.
-type unsent struct{ error }
-
-func (u unsent) Unwrap() error { return u.error }
