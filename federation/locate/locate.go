@@ -28,6 +28,8 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"cpimgate/cpim/fault"
 	"cpimgate/federation"
 )
@@ -51,8 +53,25 @@ type Config struct {
 // A Locator finds targets. It is safe for use by many goroutines and has none
 // of its own that outlives a query.
 type Locator struct {
-	cfg Config
-	dns *cache
+	cfg   Config
+	dns   *cache
+	found *lru.Cache[search, finding]
+}
+
+// A search is all that decides what is found for SIP, but the DNS.
+type search struct {
+	domain string // what is looked for
+	query  SIPQuery
+	word   string // what the operator puts in place of the query, "" for nothing
+	tls    bool   // nothing else will do
+}
+
+// A finding is what a search has come to, for the messages that follow at
+// once: within leastTTL the DNS is not asked again, and where no draw by weight
+// has been made it would say the same.
+type finding struct {
+	find
+	until time.Time
 }
 
 // New returns a Locator.
@@ -72,7 +91,11 @@ func New(cfg Config) *Locator {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Locator{cfg: cfg, dns: newCache(cfg)}
+	found, err := lru.New[search, finding](cfg.CacheSize)
+	if err != nil {
+		panic(err) // only a size that is not positive
+	}
+	return &Locator{cfg: cfg, dns: newCache(cfg), found: found}
 }
 
 // A find is what one search has come to so far.
@@ -80,6 +103,7 @@ type find struct {
 	targets []federation.Target
 	present bool     // there are service records, or a word of the operator: do not guess
 	guessed bool     // the targets come from a mere address
+	drawn   bool     // their order was drawn by weight
 	failed  error    // questions without an answer; nil: all were answered
 	why     []string // for the operator
 }
@@ -91,6 +115,7 @@ func (f *find) say(format string, args ...any) { f.why = append(f.why, fmt.Sprin
 func (f *find) add(g find) {
 	f.targets = append(f.targets, g.targets...)
 	f.present = f.present || g.present
+	f.drawn = f.drawn || g.drawn
 	f.failed = errors.Join(f.failed, g.failed)
 	f.why = append(f.why, g.why...)
 }
@@ -103,7 +128,8 @@ func (f *find) done() bool { return len(f.targets) > 0 || f.present || f.failed 
 func (f *find) end(domain, text string, limit int) ([]federation.Target, error) {
 	switch {
 	case len(f.targets) > 0:
-		return f.targets[:min(len(f.targets), limit)], nil
+		n := min(len(f.targets), limit)
+		return f.targets[:n:n], nil
 	case f.failed != nil:
 		return nil, fault.Wrap(fault.Timeout, fmt.Errorf("%s: %w", domain, f.failed), "domain cannot be resolved")
 	}

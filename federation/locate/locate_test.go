@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/federation"
@@ -470,4 +472,64 @@ type hanging chan struct{}
 func (h hanging) Lookup(context.Context, string, uint16) (Answer, error) {
 	<-h
 	return Answer{}, fault.E(fault.Timeout, "no answer")
+}
+
+// asked is a zone that notes when it is asked at all.
+type asked struct {
+	*Static
+	yes atomic.Bool
+}
+
+func (a *asked) Lookup(ctx context.Context, name string, qtype uint16) (Answer, error) {
+	a.yes.Store(true)
+	return a.Static.Lookup(ctx, name, qtype)
+}
+
+// TestFound: what a search has found holds for a moment, while nothing that it
+// depends on is another; where records have weights each message draws.
+func TestFound(t *testing.T) {
+	zone, err := NewStatic("$ORIGIN example.\n_sip._tcp.a 0 SRV 0 0 5060 one\none 3600 A 192.0.2.1\n" +
+		"_sip._tcp.w 3600 SRV 0 1 1 one\n_sip._tcp.w 3600 SRV 0 1 2 one\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dns, b := &asked{Static: zone}, book{rules: map[string]federation.Rules{}, plain: true}
+	now, draws := time.Unix(1000, 0), 0
+	l := New(Config{Resolver: dns, Book: b, Now: func() time.Time { return now }, Rand: func(n int) int { draws++; return draws % n }})
+	find := func(q SIPQuery) string {
+		dns.yes.Store(false)
+		l.dns.known.Purge()
+		targets, err := l.SIP(t.Context(), q)
+		if err != nil {
+			return err.Error()
+		}
+		return list(targets)
+	}
+	tcp := SIPQuery{Host: "a.example", Transport: "tcp"}
+	one := find(tcp)
+	if got := find(tcp); got != one || dns.yes.Load() {
+		t.Errorf("at once: %s, the DNS was asked: %v", got, dns.yes.Load())
+	}
+	if got := find(SIPQuery{Host: "a.example", Transport: "tcp", Port: 5070}); got == one {
+		t.Errorf("another port: %s", got)
+	}
+	b.rules["a.example"] = federation.Rules{Security: federation.PlainOK, SIP: "sip:192.0.2.9;transport=tcp"}
+	if got := find(tcp); got != "tcp 192.0.2.9:5060 192.0.2.9" {
+		t.Errorf("the operator's word: %s", got)
+	}
+	b.rules["a.example"] = federation.Rules{}
+	if got := find(tcp); got == one {
+		t.Errorf("TLS is required: %s", got)
+	}
+	delete(b.rules, "a.example")
+	if now = now.Add(leastTTL); find(tcp) != one || !dns.yes.Load() {
+		t.Error("after a moment the DNS was not asked")
+	}
+	drawn := map[string]bool{}
+	for range 4 {
+		drawn[find(SIPQuery{Host: "w.example", Transport: "tcp"})] = true
+	}
+	if len(drawn) != 2 {
+		t.Errorf("drawn: %v", drawn)
+	}
 }

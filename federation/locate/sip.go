@@ -74,7 +74,8 @@ func ParseSIP(s string) (SIPQuery, error) {
 // SIP returns where requests for a URI go: RFC 3263, section 4, unless the
 // operator has written down something else. Where the security of the domain
 // is not plain-ok, all targets have Transport TLS. Target.Domain is the domain
-// that was asked for, whatever the operator or the DNS has put in its place.
+// that was asked for, whatever the operator or the DNS has put in its place. The
+// list is not to be changed.
 //
 // A domain that does not exist, or that offers no SIP (over TLS), is a fault
 // of kind NoRoute; one that cannot be resolved now is a Timeout.
@@ -93,24 +94,16 @@ func (l *Locator) sip(ctx context.Context, q SIPQuery) ([]federation.Target, fin
 		return nil, find{}, err
 	}
 	rules := l.rules(domain)
-	s := sipSearch{l: l, domain: domain, query: q, tls: q.Secure || rules.Security != federation.PlainOK}
+	s := sipSearch{l: l, search: search{domain: domain, query: q, word: rules.SIP, tls: q.Secure || rules.Security != federation.PlainOK}}
 	s.query.Host = domain
-	word := rules.SIP
 	h, ours := l.home(domain)
 	if ours && h.Users == federation.SIP {
-		word = cmp.Or(h.Server, word)
+		s.word = cmp.Or(h.Server, s.word)
 	}
-	if word != "" {
-		if s.query, err = ParseSIP(word); err != nil {
-			return nil, s.find, fault.Wrap(fault.Internal, err, "configuration of the domain is wrong")
-		}
-		s.tls = s.tls || s.query.Secure
-		s.say("the configuration says %s", word)
-	}
-	if err := s.run(ctx); err != nil {
+	if err := s.again(ctx); err != nil {
 		return nil, s.find, err
 	}
-	s.guessed = s.guessed && word == "" && !ours
+	s.guessed = s.guessed && s.word == "" && !ours
 	text := "domain offers no SIP service"
 	if s.tls {
 		text += " over TLS"
@@ -122,10 +115,32 @@ func (l *Locator) sip(ctx context.Context, q SIPQuery) ([]federation.Target, fin
 // A sipSearch is one run of RFC 3263, section 4.
 type sipSearch struct {
 	find
-	l      *Locator
-	domain string   // what is looked for
-	query  SIPQuery // where: there, or what the operator put in its place
-	tls    bool     // nothing else will do
+	search
+	l *Locator
+}
+
+// again takes what the same search has found a moment ago, or runs it.
+func (s *sipSearch) again(ctx context.Context) error {
+	key, now := s.search, s.l.cfg.Now()
+	if f, ok := s.l.found.Get(key); ok && now.Before(f.until) {
+		s.find = f.find
+		return nil
+	}
+	if s.word != "" {
+		var err error
+		if s.query, err = ParseSIP(s.word); err != nil {
+			return fault.Wrap(fault.Internal, err, "configuration of the domain is wrong")
+		}
+		s.tls = s.tls || s.query.Secure
+		s.say("the configuration says %s", s.word)
+	}
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	if len(s.targets) > 0 && s.failed == nil && !s.drawn {
+		s.l.found.Add(key, finding{s.find, now.Add(leastTTL)})
+	}
+	return nil
 }
 
 // run goes through the steps of RFC 3263, sections 4.1 and 4.2, until one of

@@ -60,7 +60,11 @@ func (l *Locator) services(ctx context.Context, domain string, list ...service) 
 			}
 		}
 	}
-	f.add(l.reach(ctx, domain, order(choices, l.cfg.Rand)))
+	choices = order(choices, l.cfg.Rand)
+	for i := range choices {
+		f.drawn = f.drawn || i > 0 && choices[i].Priority == choices[i-1].Priority
+	}
+	f.add(l.reach(ctx, domain, choices))
 	return f
 }
 
