@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
@@ -60,8 +62,10 @@ func (g *Gateway) answer(e step.Answer) {
 // end writes the one line in the log about a message.
 func (g *Gateway) end(e step.End) {
 	g.admin.Ended(string(e.Way), string(e.Outcome))
-	g.log.Info("message", "way", e.Way, "from", e.From, "to", e.To, "call_id", e.SIP, "stanza_id", e.XMPP,
-		"peer", e.Peer, "outcome", e.Outcome, "reason", e.Reason)
+	g.log.LogAttrs(context.Background(), slog.LevelInfo, "message",
+		slog.String("way", string(e.Way)), slog.String("from", e.From), slog.String("to", e.To),
+		slog.String("call_id", e.SIP), slog.String("stanza_id", e.XMPP),
+		slog.String("peer", e.Peer), slog.String("outcome", string(e.Outcome)), slog.String("reason", e.Reason))
 }
 
 // A pending holds the SIP requests that have no final answer.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -40,7 +41,9 @@ func (s serveCommand) Run(ctx context.Context) error {
 	}
 	level := new(slog.LevelVar)
 	level.Set(settings.Log.Level)
-	log := logger(settings.Log.Format, level)
+	out := newCollector(os.Stderr)
+	defer out.close()
+	log := logger(out, settings.Log.Format, level)
 	cfg := gateway.Config{Settings: settings, Version: version(), Log: log}
 	if s.Wire {
 		cfg.Trace = func(r federation.Record) {
@@ -102,10 +105,10 @@ func mistakes(err error) []error {
 	return []error{err}
 }
 
-func logger(format string, level slog.Leveler) *slog.Logger {
+func logger(to io.Writer, format string, level slog.Leveler) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+		return slog.New(slog.NewJSONHandler(to, o))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
+	return slog.New(slog.NewTextHandler(to, o))
 }
