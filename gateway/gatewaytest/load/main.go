@@ -34,11 +34,14 @@ type options struct {
 	Window  int           `help:"Messages of one pair that may be under way." default:"20"`
 	Timeout time.Duration `help:"For one route." default:"120s"`
 	Routes  []string      `arg:"" help:"FROM TO [N]"`
+
+	managed bool // XMPP clients have their server acknowledge what they send (XEP-0198)
 }
 
 type cli struct {
 	Count countCmd `cmd:"" help:"Send, and fail unless everything arrives once, whole and in order."`
 	Bench benchCmd `cmd:"" help:"Send, and print what it cost."`
+	Told  toldCmd  `cmd:"" help:"Send until a line is read, while servers go and come, and print what became of each message."`
 }
 
 func main() {

@@ -83,19 +83,19 @@ func (s *s2sSite) serve(c net.Conn) {
 		if err != nil {
 			return
 		}
-		user, _, _ := strings.Cut(x.To, "@")
+		user, _, _ := strings.Cut(x.To, "/")
 		deliver(x, user, s.got)
 	}
 }
 
 // send implements [site].
-func (s *s2sSite) send(ctx context.Context, user, to, body string) error {
-	_, domain, _ := strings.Cut(to, "@")
+func (s *s2sSite) send(ctx context.Context, l letter) error {
+	_, domain, _ := strings.Cut(l.to, "@")
 	st, err := s.out(ctx, domain)
 	if err != nil {
 		return err
 	}
-	return st.write(messageTo(to, fmt.Sprintf(" from='%s@%s/load'", user, s.domain), body))
+	return st.write(l.stanza(" from='" + l.from + "/load'"))
 }
 
 // out returns the stream to a domain, opened with the first message.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -82,10 +83,10 @@ func (m *sipMessage) branch() string {
 	return b
 }
 
-// user is the localpart of the URI in a request's start line.
+// user is whom a request is for: To, since the Request-URI may be a client's.
 func (m *sipMessage) user() string {
-	_, uri, _ := strings.Cut(m.start, "sip:")
-	user, _, _ := strings.Cut(uri, "@")
+	to, _, _ := strings.Cut(m.head.Get("To"), ">")
+	_, user, _ := strings.Cut(to, "sip:")
 	return user
 }
 
@@ -108,41 +109,100 @@ func (m *sipMessage) answer() []byte {
 // A sipSite is users of one domain behind one socket, or, as a server, behind
 // one socket and what it accepts.
 type sipSite struct {
-	domain, transport string
-	local             string // address and port in Via and Contact
-	got               delivery
-	out               io.Writer
-	closers           []io.Closer
-	reading           sync.WaitGroup
+	transport string
+	got       delivery
+	reading   sync.WaitGroup
+
+	// Of a site of clients.
+	server  string
+	conf    *tls.Config
+	users   []string
+	patient bool // the server may go and come back
 
 	mu       sync.Mutex
+	out      hop
+	closers  []io.Closer
 	waiting  map[string]chan *sipMessage
 	answered map[string]bool // UDP: requests that may come again
 }
 
-func newSIPSite(domain, transport string, got delivery) *sipSite {
+// A hop is where requests go to.
+type hop struct {
+	io.Writer
+	local string        // address and port in Via and Contact
+	lost  chan struct{} // closed when nothing comes back any more
+}
+
+func newSIPSite(transport string, got delivery) *sipSite {
 	return &sipSite{
-		domain: domain, transport: transport, got: got,
+		transport: transport, got: got,
 		waiting: make(map[string]chan *sipMessage), answered: make(map[string]bool),
 	}
 }
 
 // openSIP connects to a registrar and registers all users over the one
 // connection.
-func openSIP(ctx context.Context, server, domain, transport string, conf *tls.Config, users []string, got delivery) (site, error) {
-	s := newSIPSite(domain, transport, got)
-	if err := s.dial(ctx, server, "", conf); err != nil {
+func openSIP(ctx context.Context, server, transport string, conf *tls.Config, patient bool, users []string, got delivery) (site, error) {
+	s := newSIPSite(transport, got)
+	s.server, s.conf, s.patient, s.users = server, conf, patient, users
+	err := s.dial(ctx, server, "", conf)
+	if err == nil {
+		err = s.register(ctx)
+	}
+	if err != nil {
+		s.close()
 		return nil, err
 	}
-	for _, u := range users {
-		contact := fmt.Sprintf("<sip:%s@%s;transport=%s>", u, s.local, transport)
-		err := s.request(ctx, "REGISTER", "sip:"+domain, u, "sip:"+u+"@"+domain, "Contact: "+contact+"\r\nExpires: 3600\r\n", "")
-		if err != nil {
-			s.close()
-			return nil, err
+	return s, nil
+}
+
+// register makes all users known to the registrar.
+func (s *sipSite) register(ctx context.Context) error {
+	for _, u := range s.users {
+		name, domain, _ := strings.Cut(u, "@")
+		contact := fmt.Sprintf("<sip:%s@%s;transport=%s>", name, s.hop().local, s.transport)
+		l := letter{from: u, to: u, id: rand.Text()}
+		if err := s.request(ctx, "REGISTER", "sip:"+domain, l, "Contact: "+contact+"\r\nExpires: 3600\r\n"); err != nil {
+			return err
 		}
 	}
-	return s, nil
+	return nil
+}
+
+// retry is between two attempts to reach a server that comes back.
+const retry = 100 * time.Millisecond
+
+// pause waits, and reports false when the time is over.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// revive implements [reviver]: a server that was away has forgotten who is
+// where.
+func (s *sipSite) revive(ctx context.Context) error {
+	for {
+		err := s.register(ctx)
+		if err == nil {
+			return nil
+		}
+		if !pause(ctx, retry) {
+			return err
+		}
+		if s.transport != "udp" && closed(s.hop().lost) {
+			_ = s.dial(ctx, s.server, "", s.conf) // else once more
+		}
+	}
+}
+
+func (s *sipSite) hop() hop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out
 }
 
 // dial connects the site; its messages come from the host of local, if that is
@@ -169,16 +229,19 @@ func (s *sipSite) dial(ctx context.Context, server, local string, conf *tls.Conf
 		}
 		c = t
 	}
-	s.local = c.LocalAddr().String()
-	s.out = c
-	s.serve(c)
+	h := hop{c, cmp.Or(local, c.LocalAddr().String()), make(chan struct{})}
+	s.mu.Lock()
+	s.out = h
+	s.mu.Unlock()
+	s.serve(c, h.lost)
 	return nil
 }
 
-// serve reads a connection until it is closed.
-func (s *sipSite) serve(c net.Conn) {
+// serve reads a connection until it is closed, and closes lost then.
+func (s *sipSite) serve(c net.Conn, lost chan struct{}) {
 	s.keep(c)
 	s.reading.Go(func() {
+		defer close(lost)
 		if s.transport == "udp" {
 			s.readDatagrams(func(buf []byte) (int, io.Writer, error) {
 				n, err := c.Read(buf)
@@ -240,23 +303,29 @@ func (s *sipSite) take(m *sipMessage, back io.Writer) {
 	s.answered[b] = s.transport == "udp"
 	s.mu.Unlock()
 	if !again && strings.HasPrefix(m.start, "MESSAGE ") {
-		s.got(m.user(), m.body, nil)
+		s.got(m.user(), m.head.Get("Call-Id"), m.body, nil)
 	}
 	_, _ = back.Write(m.answer()) // without it the request comes again, or fails
 }
 
-// send implements [site].
-func (s *sipSite) send(ctx context.Context, user, to, body string) error {
-	return s.request(ctx, "MESSAGE", "sip:"+to, user, "sip:"+to, "Content-Type: text/plain;charset=utf-8\r\n", body)
+// send implements [site]. A user who knows that the connection is lost waits for
+// the next one, if there is to be one.
+func (s *sipSite) send(ctx context.Context, l letter) error {
+	for s.patient && closed(s.hop().lost) {
+		if !pause(ctx, retry) {
+			return ctx.Err()
+		}
+	}
+	return s.request(ctx, "MESSAGE", "sip:"+l.to, l, "Content-Type: text/plain;charset=utf-8\r\n")
 }
 
 // request sends a request and waits for its final answer, which is to be a
 // success.
-func (s *sipSite) request(ctx context.Context, method, uri, user, to, headers, body string) error {
-	branch := "z9hG4bK" + rand.Text()
+func (s *sipSite) request(ctx context.Context, method, uri string, l letter, headers string) error {
+	branch, h := "z9hG4bK"+rand.Text(), s.hop()
 	text := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/%s %s;branch=%s;rport\r\nMax-Forwards: 70\r\n"+
-		"From: <sip:%s@%s>;tag=%s\r\nTo: <%s>\r\nCall-ID: %s\r\nCSeq: 1 %s\r\n%sContent-Length: %d\r\n\r\n%s",
-		method, uri, strings.ToUpper(s.transport), s.local, branch, user, s.domain, branch[7:15], to, branch[7:], method, headers, len(body), body)
+		"From: <sip:%s>;tag=%s\r\nTo: <sip:%s>\r\nCall-ID: %s\r\nCSeq: 1 %s\r\n%sContent-Length: %d\r\n\r\n%s",
+		method, uri, strings.ToUpper(s.transport), h.local, branch, l.from, branch[7:15], l.to, l.id, method, headers, len(l.body), l.body)
 	answer := make(chan *sipMessage, 1)
 	s.mu.Lock()
 	s.waiting[branch] = answer
@@ -266,25 +335,30 @@ func (s *sipSite) request(ctx context.Context, method, uri, user, to, headers, b
 		delete(s.waiting, branch)
 		s.mu.Unlock()
 	}()
-	m, err := s.exchange(ctx, []byte(text), answer)
+	m, err := s.exchange(ctx, h, []byte(text), answer)
 	if err != nil {
 		return err
 	}
 	if m.status() >= 300 {
-		return fmt.Errorf("%s: %s", method, m.start)
+		return fmt.Errorf("%s: %w", method, errors.New(m.start))
 	}
 	return nil
 }
 
+var (
+	errSilent = errors.New("no answer")
+	errLost   = errors.New("the connection was lost before the answer")
+)
+
 // exchange writes a request, over UDP again and again until it is answered
 // (RFC 3261, section 17.1.2.2).
-func (s *sipSite) exchange(ctx context.Context, text []byte, answer <-chan *sipMessage) (*sipMessage, error) {
+func (s *sipSite) exchange(ctx context.Context, h hop, text []byte, answer <-chan *sipMessage) (*sipMessage, error) {
 	const t1, t2 = 500 * time.Millisecond, 4 * time.Second
 	late := time.NewTimer(64 * t1)
 	defer late.Stop()
 	for wait := t1; ; wait = min(2*wait, t2) {
-		if _, err := s.out.Write(text); err != nil && s.transport != "udp" {
-			return nil, err
+		if _, err := h.Write(text); err != nil && s.transport != "udp" {
+			return nil, errLost
 		}
 		if s.transport != "udp" {
 			wait = 64 * t1
@@ -295,8 +369,15 @@ func (s *sipSite) exchange(ctx context.Context, text []byte, answer <-chan *sipM
 			again.Stop()
 			return m, nil
 		case <-again.C:
+		case <-h.lost:
+			select {
+			case m := <-answer: // its last word
+				return m, nil
+			default:
+				return nil, errLost
+			}
 		case <-late.C:
-			return nil, errors.New("no answer")
+			return nil, errSilent
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

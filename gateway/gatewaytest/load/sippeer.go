@@ -11,8 +11,8 @@ import (
 // openSIPPeer is the SIP server of a domain: it listens, and sends to server
 // from the host that it listens on. Over TLS it shows its certificate in both
 // roles and asks nobody for one.
-func openSIPPeer(ctx context.Context, server, listen, domain, transport string, conf *tls.Config, got delivery) (site, error) {
-	s := newSIPSite(domain, transport, got)
+func openSIPPeer(ctx context.Context, server, listen, transport string, conf *tls.Config, got delivery) (site, error) {
+	s := newSIPSite(transport, got)
 	if transport == "udp" {
 		if err := s.socket(server, listen); err != nil {
 			return nil, err
@@ -33,14 +33,13 @@ func openSIPPeer(ctx context.Context, server, listen, domain, transport string, 
 			if err != nil {
 				return
 			}
-			s.serve(c)
+			s.serve(c, make(chan struct{}))
 		}
 	})
 	if err := s.dial(ctx, server, listen, conf); err != nil {
 		s.close()
 		return nil, err
 	}
-	s.local = listen
 	return s, nil
 }
 
@@ -59,8 +58,9 @@ func (s *sipSite) socket(server, listen string) error {
 		return err
 	}
 	s.keep(c)
-	s.local, s.out = listen, datagrams{c, to}
+	s.out = hop{datagrams{c, to}, listen, make(chan struct{})}
 	s.reading.Go(func() {
+		defer close(s.out.lost)
 		s.readDatagrams(func(buf []byte) (int, io.Writer, error) {
 			n, from, err := c.ReadFromUDPAddrPort(buf)
 			return n, datagrams{c, from}, err

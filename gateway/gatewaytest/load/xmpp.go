@@ -4,18 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
-	"time"
 )
-
-// password is every user's; the harness makes the accounts.
-const password = "secret"
 
 // A stanza is the part of a message that is counted, and what a stream's
 // negotiation needs.
@@ -23,6 +18,8 @@ type stanza struct {
 	XMLName xml.Name
 	From    string `xml:"from,attr"`
 	To      string `xml:"to,attr"`
+	ID      string `xml:"id,attr"`
+	H       uint32 `xml:"h,attr"` // of an acknowledgement (XEP-0198, section 4)
 	Type    string `xml:"type,attr"`
 	Body    string `xml:"body"`
 	Error   struct {
@@ -139,91 +136,24 @@ func dialTLS(ctx context.Context, addr string, conf *tls.Config) (*stream, error
 	return newStream(c), nil
 }
 
-// An xmppSite is users of one server, each logged in over a stream of its own.
-type xmppSite struct {
-	streams map[string]*stream
-	reading sync.WaitGroup
-}
-
-// openXMPP logs all users in.
-func openXMPP(ctx context.Context, addr, domain string, conf *tls.Config, users []string, got delivery) (site, error) {
-	s := &xmppSite{streams: make(map[string]*stream)}
-	for _, u := range users {
-		st, err := dialTLS(ctx, addr, conf)
-		if err != nil {
-			s.close()
-			return nil, err
-		}
-		s.streams[u] = st
-		if err := st.clientLogin(u, domain); err != nil {
-			s.close()
-			return nil, fmt.Errorf("login of %s: %w", u, err)
-		}
-		s.reading.Go(func() {
-			for {
-				x, err := st.next()
-				if err != nil {
-					return
-				}
-				deliver(x, u, got)
-			}
-		})
-	}
-	return s, nil
-}
-
-// clientLogin logs one user in, binds a resource and becomes available.
-func (s *stream) clientLogin(user, domain string) error {
-	header := fmt.Sprintf("<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='%s' version='1.0'>", domain)
-	if err := s.login(header, "PLAIN", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password))); err != nil {
-		return err
-	}
-	if err := s.write("<iq id='b' type='set'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"); err != nil {
-		return err
-	}
-	if _, err := s.expect("iq"); err != nil {
-		return err
-	}
-	if err := s.write("<presence/>"); err != nil {
-		return err
-	}
-	if _, err := s.expect("presence"); err != nil { // one's own: now messages come
-		return err
-	}
-	return s.conn.SetDeadline(time.Time{})
-}
-
 // deliver passes messages and errors on.
 func deliver(x *stanza, user string, got delivery) {
 	switch {
 	case x.XMLName.Local != "message":
 	case x.Type == "error":
-		got(user, x.Body, fmt.Errorf("stanza error from %s: %s", x.From, x.Error.Inner))
+		got(user, x.ID, x.Body, fmt.Errorf("stanza error from %s: %w", x.From, errors.New(x.Error.Inner)))
 	default:
-		got(user, x.Body, nil)
+		got(user, x.ID, x.Body, nil)
 	}
 }
 
-// send implements [site].
-func (s *xmppSite) send(_ context.Context, user, to, body string) error {
-	return s.streams[user].write(messageTo(to, "", body))
-}
-
-// messageTo writes a stanza; from is an attribute, or nothing for a client.
-func messageTo(to, from, body string) string {
+// stanza writes a message; from is an attribute, or nothing for a client.
+func (l letter) stanza(from string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "<message type='chat' to='%s'%s><body>", to, from)
+	fmt.Fprintf(&b, "<message type='chat' id='%s' to='%s'%s><body>", l.id, l.to, from)
 	var text bytes.Buffer
-	_ = xml.EscapeText(&text, []byte(body)) // a buffer takes all
+	_ = xml.EscapeText(&text, []byte(l.body)) // a buffer takes all
 	b.Write(text.Bytes())
 	b.WriteString("</body></message>")
 	return b.String()
-}
-
-// close implements [site].
-func (s *xmppSite) close() {
-	for _, st := range s.streams {
-		_ = st.conn.Close()
-	}
-	s.reading.Wait()
 }

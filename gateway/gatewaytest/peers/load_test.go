@@ -15,7 +15,7 @@ func TestLoadTool(t *testing.T) {
 	n.StartKamailio(KamailioConfig{Domain: "sip.example", Host: 10})
 	n.StartProsody(ProsodyConfig{Domain: "xmpp.example", Host: 20, Users: LoadUsers(5, 4), SecureAuth: true})
 	sip, xmpp := "sip+tcp://NET.10:5060/sip.example", "xmpp://NET.20:5223/xmpp.example"
-	out, err := n.Load(loadTool, "count", "--pairs=4", "--messages=200", "--timeout=3s",
+	out, err := n.Load(loadTool, "count", "--pairs=4", "--messages=200",
 		"sip+udp://NET.10:5060/sip.example sip+udp://NET.10:5060/sip.example",
 		sip+" sip+tls://NET.10:5061/sip.example",
 		xmpp+" "+xmpp,
