@@ -35,6 +35,7 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	DNS    DNS    `yaml:"dns"`
 	Limits Limits `yaml:"limits"`
+	Store  Store  `yaml:"store"`
 	Log    Log    `yaml:"log"`
 
 	file        string
@@ -172,7 +173,8 @@ func defaults() *Config {
 			PerSender: 20, PerPeer: 1000, Strangers: 120, Message: 256 << 10,
 			Connections: 10_000, PerAddress: 100, Queue: 1000, Idle: 30 * time.Minute,
 		},
-		Log: Log{Format: "text"},
+		Store: Store{Sync: time.Second},
+		Log:   Log{Format: "text"},
 	}
 }
 

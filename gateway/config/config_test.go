@@ -145,6 +145,14 @@ func TestErrors(t *testing.T) {
 		{"block twice", "policy:\n  block: [\"*\", 192.0.2.1]\n", `x.yaml:2:3: block: "192.0.2.1" is no domain`},
 		{"strangers", "limits: {strangers: 0}\n", `x.yaml:1:1: limits are more than zero`},
 		{"limits", "limits: {queue: -1}\n", `x.yaml:1:1: limits are more than zero`},
+		{"two stores", "store:\n  dir: state\n  url: nats://n.example\n", `x.yaml:2:3: a store has a dir or a url, not both`},
+		{"store url", "store: {url: \"n.example:4222\"}\n", `x.yaml:1:9: url: want nats://host:4222`},
+		{"store urls", "store:\n  url: nats://a.example,http://b.example\n", `x.yaml:2:3: url: want nats://host:4222`},
+		{"store credentials", "store: {credentials_file: x}\n", `x.yaml:1:9: credentials_file is for a store at url`},
+		{"store roots", "store: {url: \"tls://n.example\", ca_file: none.pem}\n", `x.yaml:1:33: open `},
+		{"sync", "store: {sync: 2m}\n", `x.yaml:1:9: sync is 0s to 1m, not 2m0s`},
+		{"replicas", "store: {url: \"tls://n.example\", replicas: 2}\n", `x.yaml:1:33: replicas is 1, 3 or 5, not 2`},
+		{"store name", "store:\n  url: tls://n.example\n  name: a.b\n", `x.yaml:3:3: name: want letters, digits and hyphens, not "a.b"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Parse(filepath.Join(directory(t), "x.yaml"), []byte(tt.yaml))

@@ -75,6 +75,7 @@ func TestDiff(t *testing.T) {
 		{"block", "listen:", "policy: {block: [spam.example]}\nlisten:", "policy.block", ""},
 		{"empty block", "listen:", "policy: {block: []}\nlisten:", "", ""},
 		{"log", "listen:", "log: {level: debug, format: json}\nlisten:", "log.level", "log.format"},
+		{"store", "listen:", "store: {dir: state, sync: 0s}\nlisten:", "", "store.dir store.sync"},
 		{"certificates", "cert.pem\n", "key.pem\n", "", "tls"},
 		{"resolvers", "listen:", "dns: {resolvers: [\"127.0.0.1:53\"]}\nlisten:", "", "dns.resolvers"},
 	} {
@@ -102,7 +103,7 @@ func TestDiffWhole(t *testing.T) {
 	live, restart := Diff(&Config{}, &Config{
 		Domains: map[string]*Domain{"a": {}}, Peers: map[string]*Peer{"b": {}}, TLS: Certificates{{}},
 		Policy: Policy{Block: []string{"c"}}, DNS: DNS{Resolvers: []string{"d"}}, Log: Log{Level: slog.LevelWarn},
-		Listen: Listen{SIP: ":1"}, Limits: Limits{Queue: 1},
+		Listen: Listen{SIP: ":1"}, Limits: Limits{Queue: 1}, Store: Store{Dir: "e"},
 	})
 	var sections []string
 	for _, key := range slices.Concat(live, restart) {

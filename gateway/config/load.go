@@ -49,6 +49,7 @@ func Parse(file string, b []byte) (*Config, error) {
 	k.domains(c)
 	k.certificates(c)
 	k.peers(c)
+	k.store(c)
 	k.rest(c)
 	if len(k.errs) > 0 {
 		return nil, errors.Join(k.errs...)
