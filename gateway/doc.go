@@ -42,6 +42,7 @@
 //	gateway/policy            how much one may say
 //	gateway/step              the vocabulary of machines
 //	gateway/shard             the loops that run them
+//	gateway/store             records that survive a restart, over NATS JetStream
 //	gateway/talk              the pager conversation of two users
 //	gateway/admin             health and metrics
 //	gateway/probe             why a domain cannot be reached

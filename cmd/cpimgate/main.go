@@ -7,6 +7,8 @@
 //	cpimgate config check          read the file and say what is wrong with it
 //	cpimgate config show           what holds, defaults filled in
 //	cpimgate config example        a file to begin with
+//	cpimgate store backup FILE     write what must survive to a file
+//	cpimgate store restore FILE    put it into an empty store
 package main
 
 import (
@@ -27,6 +29,7 @@ type commands struct {
 	Check   probeCommand   `cmd:"" help:"Find out why a domain cannot be reached, and what to fix first."`
 	Map     mapCommand     `cmd:"" help:"Show what a SIP message or a stanza becomes on the other side, offline."`
 	Config  configCommands `cmd:"" help:"Look at the configuration."`
+	Store   storeCommands  `cmd:"" help:"Back up what must survive, and restore it."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
