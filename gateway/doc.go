@@ -52,8 +52,8 @@
 // # Answers are true
 //
 // A SIP MESSAGE is answered 200 when the stanza was written to an
-// authenticated stream and no error came back within the error window: 300 ms,
-// and none at all for a recipient known to exist, who has written to us, sent a
+// authenticated stream and no error came back within the error window: 300 ms
+// unless error_window says otherwise, and none at all for a recipient known to exist, who has written to us, sent a
 // receipt, or taken a message without a bounce in the last day (decision D-66).
 // An error in the window is its image by RFC 7247, section 7.1. Every MESSAGE
 // has its final answer within 20 s: at the deadline a stanza that still waits

@@ -86,6 +86,7 @@ func mannersOf(s *config.Config, key step.Key) talk.Manners {
 		ClassFour:  *from.BareJIDErrors == "4xx",
 		Plaintext:  *from.Encrypted == "fallback",
 		NoReaction: !*from.Reactions,
+		Window:     *to.ErrorWindow,
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"strings"
+	"time"
 
 	"cpimgate/federation"
 )
@@ -72,7 +73,7 @@ func (c *Config) Peer(domain string) Peer {
 var unsaid = Peer{
 	Allow: new(true), Security: new(federation.Required),
 	PagerSize: new(1300), PagerType: new("normal"), BareJIDErrors: new("6xx"), Encrypted: new("refuse"),
-	XHTML: new(true), Reactions: new(true), SIPS: new(false),
+	ErrorWindow: new(300 * time.Millisecond), XHTML: new(true), Reactions: new(true), SIPS: new(false),
 }
 
 // inherit fills the keys that p lacks from q.
@@ -86,6 +87,7 @@ func (p *Peer) inherit(q *Peer) {
 	or(&p.PagerType, q.PagerType)
 	or(&p.BareJIDErrors, q.BareJIDErrors)
 	or(&p.Encrypted, q.Encrypted)
+	or(&p.ErrorWindow, q.ErrorWindow)
 	or(&p.XHTML, q.XHTML)
 	or(&p.Reactions, q.Reactions)
 	or(&p.SIPS, q.SIPS)

@@ -98,6 +98,11 @@ type Peer struct {
 	// could read: refuse (default) or fallback, the text that came beside.
 	Encrypted *string `yaml:"encrypted"`
 
+	// ErrorWindow is how long the answer to a SIP message waits for an error, once
+	// its stanza was sent to a user of this domain who is not known to exist.
+	// Longer for domains that are slow to say so; 10ms to 15s. Default 300ms.
+	ErrorWindow *time.Duration `yaml:"error_window"`
+
 	XHTML     *bool `yaml:"xhtml"`     // formatted text to XMPP; default true
 	Reactions *bool `yaml:"reactions"` // as text to SIP; default true
 	SIPS      *bool `yaml:"sips"`      // take sips: URIs by agreement; default false

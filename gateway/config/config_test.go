@@ -137,6 +137,7 @@ func TestErrors(t *testing.T) {
 		{"no file", "tls: {cert: none.pem, key: key.pem}\ndomains:\n  a.example: {users: sip}\n", `x.yaml:1:7: open `},
 		{"security", "peers:\n  b.example: {security: maybe}\n", `security is one of required, dialback-ok, plain-ok`},
 		{"pager size", "peers:\n  b.example: {pager_size: 9}\n", `x.yaml:2:15: pager_size is 200 to 204800 bytes, not 9`},
+		{"error window", "peers:\n  b.example: {error_window: 20s}\n", `x.yaml:2:15: error_window is 10ms to 15s, not 20s`},
 		{"pager type", "peers:\n  b.example: {pager_type: loud}\n", `x.yaml:2:15: pager_type is normal or chat, not "loud"`},
 		{"peer name", "peers:\n  b..example: {allow: true}\n", `x.yaml:2:3: "b..example" is not a domain name`},
 		{"listen", "listen:\n  sip: here\n", `x.yaml:2:3: sip: want host:port, :port or off, not "here"`},

@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("log %+v, dns %+v, policy %+v", c.Log, c.DNS, c.Policy)
 	}
 	p := c.Peer("any.example")
-	if *p.PagerSize != 1300 || !*p.Allow || *p.Security != federation.Required {
+	if *p.PagerSize != 1300 || *p.ErrorWindow != 300*time.Millisecond || !*p.Allow || *p.Security != federation.Required {
 		t.Errorf("peer %+v", p)
 	}
 }

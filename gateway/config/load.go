@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -208,6 +209,9 @@ func (k *checker) peers(c *Config) {
 		k.credentials(c, append(path, "credentials_file"), p)
 		if p.PagerSize != nil && (*p.PagerSize < 200 || *p.PagerSize > 200<<10) {
 			k.at(append(path, "pager_size"), "pager_size is 200 to 204800 bytes, not %d", *p.PagerSize)
+		}
+		if w := p.ErrorWindow; w != nil && (*w < 10*time.Millisecond || *w > 15*time.Second) {
+			k.at(append(path, "error_window"), "error_window is 10ms to 15s, not %v", *w)
 		}
 		k.oneOf(append(path, "pager_type"), p.PagerType, "normal", "chat")
 		k.oneOf(append(path, "bare_jid_errors"), p.BareJIDErrors, "6xx", "4xx")

@@ -23,7 +23,7 @@ import (
 
 // Times and bounds of a conversation.
 const (
-	Window      = 300 * time.Millisecond // in which an error may follow a stanza that was written (D-66)
+	window      = 300 * time.Millisecond // of the [Manners] that say nothing else
 	Deadline    = 20 * time.Second       // for the answer to a MESSAGE (D-70)
 	writeWithin = 19 * time.Second       // for the stanza to be written, so that the wire gives up first
 	grace       = 5 * time.Second        // after which we no longer believe that the SIP wire will answer
@@ -42,6 +42,8 @@ type Manners struct {
 	Plaintext  bool // deliver the text beside an encrypted one (MSG-60)
 	PlainOnly  bool // no formatted text to XMPP (MSG-26)
 	NoReaction bool // drop reactions (MSG-64)
+
+	Window time.Duration // in which an error may follow a stanza that was written (D-66); 300 ms
 }
 
 // A Talk is the conversation of one user on SIP and one on XMPP. Its exported

@@ -1,6 +1,7 @@
 package talk
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -109,7 +110,7 @@ func (s *said) taken(ev step.Taken) {
 	default:
 		w := &s.Waiting[i]
 		w.Written = true
-		if end := s.now.Time.Add(Window); end.Before(w.Until) {
+		if end := s.now.Time.Add(cmp.Or(s.Manners.Window, window)); end.Before(w.Until) {
 			w.Until = end
 		}
 		s.ignore("waits for an error that may follow")
