@@ -383,13 +383,18 @@ func TestIdleInbound(t *testing.T) {
 	})
 }
 
-// A peer that hangs in the middle of negotiation is given up in time.
+// A peer that hangs in the middle of negotiation is given up in time, and others
+// are served meanwhile.
 func TestHangingPeer(t *testing.T) {
 	bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
+		a.w.publish("_xmpp-server._tcp.many.example. 300 IN SRV 0 0 5269 many.example.\nmany.example. 300 IN A 127.0.0.2")
 		start := time.Now()
-		out := a.send("juliet@b.example", "x")
-		r := <-p.dialed
-		r.expect(" version='1.0'>")
+		out := a.send("juliet@many.example", "x")
+		(<-p.dialed).expect(" version='1.0'>")
+		other := a.send("juliet@b.example", "y")
+		(<-p.dialed).valid().expect("</message>")
+		written(t, other)
+		after(t, start, 0)
 		given(t, out, fault.Timeout)
 		after(t, start, 15*time.Second)
 	})

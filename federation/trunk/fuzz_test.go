@@ -47,7 +47,7 @@ func FuzzListener(f *testing.F) {
 	f.Cleanup(func() { cancel(); <-done })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ours, theirs := net.Pipe()
-		if err := theirs.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // a guard
+		if err := theirs.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		m.conns <- memConn{ours}

@@ -282,6 +282,38 @@ func TestNoAnswer(t *testing.T) {
 	})
 }
 
+// TestSilentPeer: while one peer takes requests and says nothing, another is
+// served.
+func TestSilentPeer(t *testing.T) {
+	to := places{"b.example": {at("b.example", "127.0.0.2:5060", "tcp")}, "c.example": {at("c.example", "127.0.0.3:5060", "tcp")}}
+	silent := make(chan struct{}, 1)
+	dial := func(_ context.Context, _ netip.Addr, address string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		w := &wire{Conn: theirs, t: t, r: bufio.NewReader(theirs)}
+		go func() { // ends with the connection
+			req := w.hear().(*sip.Request)
+			if address == "127.0.0.2:5060" {
+				silent <- struct{}{}
+			} else {
+				w.say(sip.NewResponseFromRequest(req, 200, "OK", nil).String())
+			}
+			_, _ = io.Copy(io.Discard, w.r)
+		}()
+		return memConn{ours}, nil
+	}
+	bubble(t, Config{Locate: to, Dial: dial}, func(t *testing.T, tr *Trunk, _ *memory, _ *memPacket) {
+		begin, ch := time.Now(), make(chan result, 1)
+		tr.Send(message("sip:r@a.example", "sip:j@b.example", "x"), "b.example", Sending{}, func(res *sip.Response, err error) { ch <- result{res, err} })
+		<-silent
+		if r := send(tr, message("sip:r@a.example", "sip:j@c.example", "x"), "c.example"); r.status() != 200 || time.Since(begin) != 0 {
+			t.Errorf("%v after %v", r, time.Since(begin))
+		}
+		if r := <-ch; fault.KindOf(r.err) != fault.Timeout || time.Since(begin) != 20*time.Second {
+			t.Errorf("%v after %v", r, time.Since(begin))
+		}
+	})
+}
+
 // TestSilentConnections: who says nothing, or says it octet by octet, is hung
 // up on.
 func TestSilentConnections(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -80,15 +81,17 @@ func (r *realm) locator() *locate.Locator {
 // client is a TLS connection with or without a certificate.
 func (r *realm) client(l net.Listener, sni string, certs ...tls.Certificate) *wire {
 	r.t.Helper()
-	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{ServerName: sni, RootCAs: r.ca.Pool(), Certificates: certs})
-	if err != nil {
+	return r.over(dialRaw(r.t, l).Conn, sni, certs...)
+}
+
+// over is such a connection over another.
+func (r *realm) over(c net.Conn, sni string, certs ...tls.Certificate) *wire {
+	r.t.Helper()
+	tc := tls.Client(c, &tls.Config{ServerName: sni, RootCAs: r.ca.Pool(), Certificates: certs})
+	if err := tc.Handshake(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		r.t.Fatal(err)
-	}
-	return &wire{Conn: c, t: r.t, r: bufio.NewReader(c)}
+	return wrap(r.t, tc)
 }
 
 func TestTLS(t *testing.T) {
@@ -333,23 +336,28 @@ func TestRefusedAfterwards(t *testing.T) {
 // TestHandshakes: connections that never finish TLS end, and are counted while
 // they last.
 func TestHandshakes(t *testing.T) {
-	r := newRealm(t)
-	l := listenTCP(t)
-	start(t, Config{TLS: []net.Listener{l}, Book: r.book, Locate: r.locator(), Trust: r.store("gw.example"),
-		Limits: federation.Limits{ConnsPerIP: 3, Handshake: time.Second}})
-	var held []*wire
-	for range 3 {
-		held = append(held, dialRaw(t, l))
-	}
-	held[1].say("\x16\x03\x01")
-	over := dialRaw(t, l)
-	over.closes() // the fourth from this address
-	for _, w := range held {
-		w.closes()
-	}
-	if s := r.client(l, "gw.example").ask(raw("OPTIONS", "1")).StatusCode; s != 200 {
-		t.Error(s)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r, m := newRealm(t), newMemory()
+		start(t, Config{TLS: []net.Listener{m}, Book: r.book, Locate: r.locator(), Trust: r.store("gw.example"),
+			Limits: federation.Limits{ConnsPerIP: 3, Handshake: time.Second}})
+		begin := time.Now()
+		held := []*wire{m.dial(t), m.dial(t), m.dial(t)}
+		held[1].say("\x16\x03\x01")
+		m.dial(t).closes() // the fourth from this address
+		if past := time.Since(begin); past != 0 {
+			t.Errorf("closed after %v", past)
+		}
+		for _, w := range held {
+			w.closes()
+		}
+		if past := time.Since(begin); past != time.Second {
+			t.Errorf("closed after %v", past)
+		}
+		synctest.Wait()
+		if s := r.over(m.dial(t).Conn, "gw.example").ask(raw("OPTIONS", "1")).StatusCode; s != 200 {
+			t.Error(s)
+		}
+	})
 }
 
 // TestConns: the same over all addresses, over plain TCP.

@@ -204,6 +204,10 @@ type wire struct {
 	b []byte
 }
 
+// patience is how long a test waits for what must come. Nothing is expected to
+// take so long, and nothing is slower for it.
+const patience = 2 * time.Minute
+
 func dialRaw(t *testing.T, l net.Listener) *wire {
 	t.Helper()
 	c, err := net.Dial("tcp", l.Addr().String())
@@ -216,7 +220,7 @@ func dialRaw(t *testing.T, l net.Listener) *wire {
 func wrap(t *testing.T, c net.Conn) *wire {
 	t.Helper()
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil { // a guard, not a measure
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return &wire{Conn: c, t: t, r: bufio.NewReader(c)}
