@@ -16,13 +16,13 @@ func TestXMPPHome(t *testing.T) {
 			n := New(t)
 			n.Zone(SIPRecords("sip.example", play[1], 10) + SIPRecords("xmpp.example", play[1], 1) +
 				XMPPRecords("xmpp.example", 20, secure) + ClientRecords("xmpp.example") + XMPPRecords("gw.xmpp.example", 1, secure))
-			config := "domains:\n  xmpp.example: {users: xmpp, gateway: gw.xmpp.example}\n"
+			config := "domains:\n  xmpp.example: {users: xmpp, gateway: gw.xmpp.example}\npeers:\n" + inTime
 			p := ProsodyConfig{Domain: "xmpp.example", Host: 20, Users: []string{"juliet"}, SecureAuth: secure, Verbose: true}
 			var flags []string
 			if !secure {
 				p.Authority = NewCA(t, n.Dir, "other")
 				p.Roots, flags = p.Authority, []string{"--no-tls-verify"}
-				config += "peers:\n  xmpp.example: {security: dialback-ok}\n  sip.example: {security: plain-ok}\n"
+				config += "  xmpp.example: {security: dialback-ok}\n  sip.example: {security: plain-ok}\n"
 			}
 			n.StartProsody(p)
 			k := n.StartKamailio(KamailioConfig{Domain: "sip.example", Host: 10})
@@ -33,15 +33,15 @@ func TestXMPPHome(t *testing.T) {
 			const alias = `romeo\40sip.example@gw.xmpp.example`
 			juliet := n.StartSendxmpp("juliet@xmpp.example", alias, flags...)
 
+			juliet.Say("O Romeo! <&>")
+			if from := romeo.AwaitMessage(0, "O Romeo! <&>"); !strings.HasPrefix(from, "sip:juliet@xmpp.example") {
+				t.Errorf("romeo got it from %q", from)
+			}
 			if status := romeo.Say("Ich bin's — ロミオ"); status != 200 {
 				t.Errorf("romeo was answered %d", status)
 			}
 			if m := juliet.AwaitMessage(0, "Ich bin's — ロミオ"); !strings.HasPrefix(m.From, alias) {
 				t.Errorf("juliet got %v", m)
-			}
-			juliet.Say("O Romeo! <&>")
-			if from := romeo.AwaitMessage(0, "O Romeo! <&>"); !strings.HasPrefix(from, "sip:juliet@xmpp.example") {
-				t.Errorf("romeo got it from %q", from)
 			}
 
 			if status, answer := n.Sipsak(k.Addr, "romeo@sip.example", "nobody@xmpp.example", "hello"); status != 403 {
@@ -74,6 +74,7 @@ func TestStranger(t *testing.T) {
 	if status != 403 || !strings.Contains(answer, "Warning: 399 gw.example") {
 		t.Errorf("tybalt was answered %d:\n%s", status, answer)
 	}
+	s.fromJuliet(t, "Art thou not Romeo?")
 	s.fromRomeo(t, "this is me")
 	if got := s.juliet.Log.String()[mark:]; strings.Contains(got, "I am") {
 		t.Errorf("juliet got %s", got)

@@ -84,7 +84,7 @@ loadmodule "tls.so"
 modparam("tls", "config", "%[4]s/tls.cfg")
 modparam("usrloc", "db_mode", 0)
 modparam("nathelper|registrar", "received_avp", "$avp(received)")
-modparam("tm", "fr_timer", 25000)
+modparam("tm", "fr_timer", 31000)
 
 request_route {
 	if (!mf_process_maxfwd_header("10")) {
@@ -196,7 +196,7 @@ func ping(at netip.AddrPort, domain string) error {
 	defer c.Close()
 	req := fmt.Sprintf("OPTIONS sip:%[1]s SIP/2.0\nVia: SIP/2.0/UDP %[2]s;branch=z9hG4bK-ping;rport\nFrom: <sip:ping@%[1]s>;tag=ping\n"+
 		"To: <sip:%[1]s>\nCall-ID: ping@%[2]s\nCSeq: 1 OPTIONS\nMax-Forwards: 5\nContent-Length: 0\n\n", domain, c.LocalAddr())
-	if err := c.SetDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return err
 	}
 	if _, err := c.Write([]byte(strings.ReplaceAll(req, "\n", "\r\n"))); err != nil {

@@ -44,7 +44,7 @@ func New(t testing.TB) *Net {
 			t.Logf("--- questions to the zone\n%s", tail(n.zone.asked.String(), 2000))
 		}
 	})
-	n.resolvConf = n.write("resolv.conf", fmt.Sprintf("nameserver %s\noptions timeout:1 attempts:2\n", n.Addr(nameServer)))
+	n.resolvConf = n.write("resolv.conf", fmt.Sprintf("nameserver %s\noptions timeout:5 attempts:3\n", n.Addr(nameServer)))
 	return n
 }
 

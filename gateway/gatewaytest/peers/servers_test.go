@@ -37,7 +37,7 @@ func TestXMPPServers(t *testing.T) {
 		{"ejabberd-direct.example", ":5270,", "EXTERNAL", "certificate", true},
 		{"ejabberd-dialback.example", ":5269,", "dialback", "dialback", true},
 	}
-	config := "domains:\n  sip.example: {users: sip}\npeers:\n  sip.example: {security: plain-ok}\n"
+	config := "domains:\n  sip.example: {users: sip}\npeers:\n  sip.example: {security: plain-ok}\n" + inTime
 	zone := SIPRecords("sip.example", "udp", 10) + SIPRecords("gw.example", "udp", 1)
 	for i, sc := range scenes {
 		zone += serverRecords(sc.domain, 20+i, sc.port == ":5270,") + ClientRecords(sc.domain)
@@ -85,7 +85,7 @@ func TestXMPPAddr(t *testing.T) {
 	s.Zone(zone)
 	either := s.StartEjabberd(EjabberdConfig{Domain: "dialback.example", Host: 20, Users: []string{"juliet"}, Dialback: true})
 	s.StartEjabberd(EjabberdConfig{Domain: "strict.example", Host: 21, Users: []string{"juliet"}})
-	s.enter("domains:\n  sip.example: {users: sip}\npeers:\n  sip.example: {security: plain-ok}\n")
+	s.enter("domains:\n  sip.example: {users: sip}\npeers:\n  sip.example: {security: plain-ok}\n" + inTime)
 	_ = s.gateway.Stop()
 	s.gateway.Certify(s.CA.With(func(o *trusttest.Options) { o.XMPPAddr = []string{"sip.example"} }))
 	s.gateway.Start()
@@ -125,16 +125,16 @@ func (s *meeting) exchange(t *testing.T, domain string, unverified bool) {
 	defer juliet.Kill()
 	defer lost.Kill()
 	const ask, tell = "Чья там рука? — 誰の手？ <b>&amp;</b> 🌹", "Ô Roméo! — ロミオ <i>&lt;</i> 🌹"
+	mark := s.romeo.Log.Len()
+	juliet.Say(tell)
+	if from := s.romeo.AwaitMessage(mark, tell); !strings.HasPrefix(from, "sip:"+user) {
+		t.Errorf("romeo got it from %q", from)
+	}
 	if status, answer := s.Sipsak(s.kamailio.Addr, "romeo@sip.example", user, ask); status != 200 {
 		t.Errorf("romeo was answered %d:\n%s", status, answer)
 	}
 	if m := juliet.AwaitMessage(0, ask); !strings.HasPrefix(m.From, "romeo@sip.example") {
 		t.Errorf("juliet got %v", m)
-	}
-	mark := s.romeo.Log.Len()
-	juliet.Say(tell)
-	if from := s.romeo.AwaitMessage(mark, tell); !strings.HasPrefix(from, "sip:"+user) {
-		t.Errorf("romeo got it from %q", from)
 	}
 	if status, answer := s.Sipsak(s.kamailio.Addr, "romeo@sip.example", "nobody@"+domain, "hello"); status != 403 { // decision D-87
 		t.Errorf("romeo was answered %d:\n%s", status, answer)

@@ -110,8 +110,8 @@ func TestCutBeforeAcknowledged(t *testing.T) {
 	s.Zone(SIPRecords("sip.example", "tcp", 10) + SIPRecords("gw.example", "tcp", 1) + XMPPRecords("sip.example", 1, true) +
 		"_xmpp-server._tcp.xmpp.example. SRV 0 0 5269 wire.xmpp.example.\nwire.xmpp.example. A NET.21\n" +
 		"xmpp-server.xmpp.example. A NET.20\n" + ClientRecords("xmpp.example"))
-	s.fromRomeo(t, "before")
 	s.fromJuliet(t, "I am here") // from now on Romeo is answered as soon as the server has confirmed
+	s.fromRomeo(t, "before")
 
 	var good, bad []string
 	for i := range 5 {
