@@ -46,6 +46,16 @@ func Scenes(t *testing.T, topic string, fn func(t *testing.T, s *Scene)) {
 	}
 }
 
+// SceneNames returns the names of the scenes of a topic.
+func SceneNames(t *testing.T, topic string) []string {
+	t.Helper()
+	names := list(t, scenes, topic, "*")
+	for i := range names {
+		names[i] = base(names[i])
+	}
+	return names
+}
+
 // scene makes a scene of an archive.
 func scene(name string, a *txtar.Archive) *Scene {
 	s := &Scene{Name: base(name), Title: strings.TrimSpace(string(a.Comment)), file: name}

@@ -19,16 +19,7 @@ import (
 // clients returns a world whose domains take clients.
 func clients(t *testing.T) *World {
 	t.Helper()
-	w, err := NewWorld(t.Context(), Options{SIPClients: "127.0.0.1:0", XMPPClients: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return w
+	return world(t, Options{SIPClients: "127.0.0.1:0", XMPPClients: "127.0.0.1:0"})
 }
 
 // A phone is a SIP client that a test speaks for.

@@ -1,21 +1,33 @@
 package gatewaytest
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"cpimgate/cpim/xep"
 )
 
+// world returns a world that ends with the test.
+func world(t *testing.T, o Options) *World {
+	t.Helper()
+	w, err := NewWorld(context.WithoutCancel(t.Context()), o) // Close is its end
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
 // TestWorld: the thin line. Each writes to the other through a whole gateway,
 // over TLS, found by DNS; who does not exist is told so in each one's own
 // protocol.
 func TestWorld(t *testing.T) {
-	w, err := NewWorld(t.Context(), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
+	w := world(t, Options{})
 	res, err := w.SIP.Write("romeo", "juliet@example.com", "Neither, fair saint")
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("answer %v, %v; want 200", res, err)
