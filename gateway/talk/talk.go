@@ -77,6 +77,14 @@ type Talk struct {
 // that it is not sent again (RFC 3994, section 4).
 type Refusals struct{ Typing, Notices bool }
 
+// covers reports that o is of such a type.
+func (r Refusals) covers(o *Outgoing) bool {
+	if o.Notice != nil {
+		return r.Notices
+	}
+	return r.Typing && o.Kind == mapping.ChatState
+}
+
 // A Memo is a message that something may still refer to.
 type Memo struct {
 	Way      step.Way

@@ -107,6 +107,10 @@ func (s *said) next() {
 	for s.Flying == nil && len(s.Queue) > 0 {
 		o := s.Queue[0]
 		s.Queue = slices.Delete(s.Queue, 0, 1)
+		if s.Refuses.covers(&o) {
+			s.ignore("the user's client has refused such notices meanwhile")
+			continue
+		}
 		switch sent, err := s.send(&o); {
 		case err != nil:
 			s.refuse(o, err)
