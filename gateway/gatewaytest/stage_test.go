@@ -153,7 +153,7 @@ func (s *stage) manners(text string) error {
 	if err := json.Unmarshal([]byte(text), &on); err != nil {
 		return err
 	}
-	yaml := s.YAML + "peers:\n"
+	yaml := s.YAML // it ends with peers
 	for name, v := range on {
 		line, known := settings[name]
 		if !known || !v || len(on) > 1 {
