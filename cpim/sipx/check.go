@@ -1,6 +1,7 @@
 package sipx
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,23 +64,33 @@ func CheckRequest(req *sip.Request) error {
 }
 
 // checkFields looks at every header field by itself, and that those which
-// stand once do.
+// stand once do. Those that were read as more than text were text: [Parser] has
+// seen to that.
 func checkFields(fields []sip.Header) error {
-	seen := make(map[string]bool)
-	for _, h := range fields {
+	for i, h := range fields {
 		name := Canonical(h.Name())
-		if !IsToken(name) || !isText(h.Value()) {
+		if !IsToken(name) || !isRead(h) && !isText(h.Value()) {
 			return malformed("Header field is not text")
 		}
 		if _, isBad := h.(*bad); isBad {
 			return malformed("Bad " + name)
 		}
-		if once[name] && seen[name] {
+		if once[name] && slices.ContainsFunc(fields[:i], func(h sip.Header) bool { return named(h.Name(), name) }) {
 			return malformed("More than one " + name)
 		}
-		seen[name] = true
 	}
 	return nil
+}
+
+// isRead reports a field that a header parser has read.
+func isRead(h sip.Header) bool {
+	switch h.(type) {
+	case *sip.ViaHeader, *sip.FromHeader, *sip.ToHeader, *sip.ContactHeader, *sip.RouteHeader, *sip.RecordRouteHeader,
+		*sip.CSeqHeader, *sip.CallIDHeader, *sip.MaxForwardsHeader, *sip.ContentLengthHeader, *sip.ContentTypeHeader,
+		*sip.ReferToHeader, *sip.ReferredByHeader:
+		return true
+	}
+	return false
 }
 
 func checkRequestURI(req *sip.Request) error {
@@ -87,7 +98,7 @@ func checkRequestURI(req *sip.Request) error {
 	switch {
 	case !IsToken(string(req.Method)):
 		return malformed("Bad method")
-	case u.Wildcard || !IsURI(u.String()):
+	case u.Wildcard || !IsURI(URIText(u)):
 		return malformed("Bad Request-URI")
 	case !schemes[u.Scheme]:
 		return Refuse(sip.StatusRequestedRangeNotSatisfiable, fault.Unsupported, "Unsupported URI Scheme")
@@ -111,7 +122,7 @@ func checkMandatory(req *sip.Request) error {
 		return malformed("No CSeq")
 	case cseq.MethodName != req.Method:
 		return malformed("CSeq is for another method")
-	case !IsURI(from.Address.String()) || !IsURI(to.Address.String()):
+	case !IsURI(URIText(&from.Address)) || !IsURI(URIText(&to.Address)):
 		return malformed("Bad URI in From or To")
 	}
 	if tag, _ := from.Params.Get("tag"); !IsToken(tag) {

@@ -19,7 +19,7 @@ type bad struct {
 func Parser(max int) *sip.Parser {
 	parsers := make(map[string]sip.HeaderParser)
 	for name, parse := range sip.DefaultHeadersParser() {
-		parsers[name] = lenient(parse, grammars[Canonical(name)])
+		parsers[name] = lenient(Canonical(name), parse)
 	}
 	p := sip.NewParser(sip.WithHeadersParsers(parsers))
 	p.MaxMessageLength = max
@@ -41,19 +41,21 @@ var addresses = map[string]bool{
 	"From": true, "To": true, "Contact": true, "Route": true, "Record-Route": true, "Refer-To": true, "Referred-By": true,
 }
 
-// lenient wraps a header parser so that it never fails.
-func lenient(parse sip.HeaderParser, ok func(string) bool) sip.HeaderParser {
-	return func(name []byte, text string) (sip.Header, error) {
-		h, err := parse(name, text)
-		if addresses[Canonical(string(name))] && misreads(text) {
-			return &bad{sip.NewHeader(Canonical(string(name)), text)}, nil
+// lenient wraps a header parser so that it never fails. What is no text is bad:
+// who checks a field that was read need not print it.
+func lenient(name string, parse sip.HeaderParser) sip.HeaderParser {
+	ok, hasURI := grammars[name], addresses[name]
+	return func(spelled []byte, text string) (sip.Header, error) {
+		h, err := parse(spelled, text)
+		if !isText(text) || hasURI && misreads(text) {
+			return &bad{sip.NewHeader(name, text)}, nil
 		}
 		if err != nil && isComma(err) {
 			tidy(h)
 			return h, err // more values follow in this field
 		}
 		if err != nil || ok != nil && !ok(text) {
-			return &bad{sip.NewHeader(Canonical(string(name)), text)}, nil
+			return &bad{sip.NewHeader(name, text)}, nil
 		}
 		tidy(h)
 		return h, nil
@@ -85,7 +87,7 @@ func trim(u *sip.Uri, params *sip.HeaderParams) {
 	if u != nil {
 		u.Host = strings.TrimRight(u.Host, " \t")
 	}
-	var kept sip.HeaderParams
+	kept := (*params)[:0]
 	for _, p := range *params {
 		p.K, p.V = strings.Trim(p.K, " \t"), strings.Trim(p.V, " \t")
 		if p.K != "" || p.V != "" {

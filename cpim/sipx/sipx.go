@@ -105,7 +105,7 @@ func Warning(code int, agent, text string) sip.Header {
 }
 
 // IsToken reports whether s is a token (RFC 3261, section 25.1).
-func IsToken(s string) bool { return s != "" && all(s, isTokenByte) }
+func IsToken(s string) bool { return s != "" && tokenChars.hold(s) }
 
 // IsCallID reports whether s is a callid, a word with an optional second word
 // after "@" (RFC 3261, section 25.1).
@@ -114,14 +114,33 @@ func IsCallID(s string) bool {
 	return len(s) <= MaxPhrase && isWord(first) && (!at || isWord(second))
 }
 
-func isWord(s string) bool {
-	return s != "" && all(s, func(c byte) bool {
-		return isTokenByte(c) || strings.IndexByte(`()<>:\"/[]?{}`, c) >= 0
-	})
+func isWord(s string) bool { return s != "" && wordChars.hold(s) }
+
+var (
+	tokenChars = alphanumAnd("-.!%*_+`'~")
+	wordChars  = alphanumAnd("-.!%*_+`'~" + `()<>:\"/[]?{}`)
+)
+
+// A charset is a set of octets.
+type charset [256]bool
+
+// alphanumAnd returns letters, digits and more.
+func alphanumAnd(more string) *charset {
+	set := new(charset)
+	for c := range 256 {
+		set[c] = isAlphanum(byte(c)) || strings.IndexByte(more, byte(c)) >= 0
+	}
+	return set
 }
 
-func isTokenByte(c byte) bool {
-	return isAlphanum(c) || strings.IndexByte("-.!%*_+`'~", c) >= 0
+// hold reports that s has no other octets.
+func (c *charset) hold(s string) bool {
+	for i := range len(s) {
+		if !c[s[i]] {
+			return false
+		}
+	}
+	return true
 }
 
 func isAlphanum(c byte) bool {
@@ -142,7 +161,12 @@ func all(s string, ok func(byte) bool) bool {
 // isText reports UTF-8 without control characters other than HTAB
 // (TEXT-UTF8-TRIM).
 func isText(s string) bool {
-	return utf8.ValidString(s) && all(s, func(c byte) bool { return c >= ' ' && c != 0x7F || c == '\t' })
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7F {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
 }
 
 // NewTag returns a new tag of 120 random bits (RFC 3261, section 19.3).

@@ -11,14 +11,25 @@ import (
 )
 
 // Characters of a SIP URI beside letters and digits (RFC 3261, section 25.1).
-const (
-	mark      = "-_.!~*'()"
-	userChars = mark + "&=+$,;?/"
-	passChars = mark + "&=+$,"
-	paraChars = mark + "[]/:&+$"
-	headChars = mark + "[]/?:+$"
-	uricChars = mark + ";/?:@&=+$,[]#" // an absoluteURI, with a fragment as IRIs in Contact have it
+const mark = "-_.!~*'()"
+
+var (
+	userChars   = alphanumAnd(mark + "&=+$,;?/")
+	passChars   = alphanumAnd(mark + "&=+$,")
+	paraChars   = alphanumAnd(mark + "[]/:&+$")
+	headChars   = alphanumAnd(mark + "[]/?:+$")
+	uricChars   = alphanumAnd(mark + ";/?:@&=+$,[]#") // an absoluteURI, with a fragment as IRIs in Contact have it
+	schemeChars = alphanumAnd("+-.")
+	labelChars  = alphanumAnd("-_")
 )
+
+// URIText returns a URI as it is written.
+func URIText(u *sip.Uri) string {
+	var b strings.Builder
+	b.Grow(64)
+	u.StringWrite(&b)
+	return b.String()
+}
 
 // ParseURI reads a URI, refusing what RFC 3261, section 25.1 does not allow:
 // sipgo's parser takes spaces, controls and bad escapes.
@@ -71,11 +82,10 @@ func Items(list string) []string {
 func IsURI(s string) bool {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok || scheme == "" || rest == "" || isDigit(scheme[0]) ||
-		!all(scheme, func(c byte) bool { return isAlphanum(c) || c == '+' || c == '-' || c == '.' }) {
+		!schemeChars.hold(scheme) {
 		return false
 	}
-	switch strings.ToLower(scheme) {
-	case "sip", "sips":
+	if strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips") {
 		return isSIP(rest)
 	}
 	return escaped(rest, uricChars)
@@ -136,7 +146,7 @@ func cutUser(s string) (user, rest string, ok bool) {
 }
 
 // pairs checks name[=value] items.
-func pairs(s, sep, chars string) bool {
+func pairs(s, sep string, chars *charset) bool {
 	for item := range strings.SplitSeq(s, sep) {
 		name, value, _ := strings.Cut(item, "=")
 		if name == "" || !escaped(name, chars) || !escaped(value, chars) {
@@ -146,12 +156,11 @@ func pairs(s, sep, chars string) bool {
 	return true
 }
 
-// escaped reports that s holds letters, digits, the characters given and
-// %-escapes.
-func escaped(s, chars string) bool {
+// escaped reports that s holds the characters given and %-escapes.
+func escaped(s string, chars *charset) bool {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
-		case isAlphanum(c), strings.IndexByte(chars, c) >= 0:
+		case chars[c]:
 		case c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
 			i += 2
 		default:
@@ -188,7 +197,7 @@ func isHost(s string) bool {
 	}
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
-			!all(label, func(c byte) bool { return isAlphanum(c) || c == '-' || c == '_' }) {
+			!labelChars.hold(label) {
 			return false
 		}
 	}
@@ -245,7 +254,7 @@ func isDisplay(s string) bool {
 	if strings.HasPrefix(s, `"`) {
 		return quotedLen(s) == len(s)
 	}
-	return all(s, func(c byte) bool { return isTokenByte(c) || c == ' ' || c == '\t' || c >= 0x80 })
+	return all(s, func(c byte) bool { return tokenChars[c] || c == ' ' || c == '\t' || c >= 0x80 })
 }
 
 // quotedLen returns the length of the quoted-string that s starts with, 0 for
@@ -270,7 +279,7 @@ func isParams(s string) bool {
 		}
 		s = strings.TrimLeft(s[1:], " \t")
 		n := 0
-		for n < len(s) && isTokenByte(s[n]) {
+		for n < len(s) && tokenChars[s[n]] {
 			n++
 		}
 		if n == 0 {
@@ -296,7 +305,7 @@ func valueLen(s string) int {
 		return quotedLen(s)
 	}
 	n := 0
-	for n < len(s) && (isTokenByte(s[n]) || strings.IndexByte("[]:", s[n]) >= 0) {
+	for n < len(s) && (tokenChars[s[n]] || strings.IndexByte("[]:", s[n]) >= 0) {
 		n++
 	}
 	return n
