@@ -44,16 +44,45 @@ func (c *Config) Behind(domain string) (federation.Home, bool) {
 // not say otherwise: "*" is about others.
 func (c *Config) Rules(domain string) federation.Rules {
 	p := c.Peer(domain)
+	allow := *p.Allow
 	if _, home := c.book[domain]; home {
 		own := c.Peers[domain]
-		p.Allow = new(own == nil || own.Allow == nil || *own.Allow)
+		allow = own == nil || own.Allow == nil || *own.Allow
 	}
-	return federation.Rules{Allow: *p.Allow, Security: *p.Security, SIP: p.SIP, XMPP: p.XMPP, CAFile: p.CAFile}
+	return federation.Rules{Allow: allow, Security: *p.Security, SIP: p.SIP, XMPP: p.XMPP, CAFile: p.CAFile}
 }
 
 // Peer returns what holds for a peer domain: each key from the most specific
 // entry that has it, else its default.
 func (c *Config) Peer(domain string) Peer {
+	if c.peers == nil { // not read from a file
+		return c.inherited(domain)
+	}
+	if p, ok := c.peers[domain]; ok {
+		return p
+	}
+	for rest, ok := domain, c.wild; ok; {
+		if _, rest, ok = strings.Cut(rest, "."); ok {
+			if p, found := c.peers["*."+rest]; found {
+				return p
+			}
+		}
+	}
+	return c.peers["*"]
+}
+
+// inherit has each entry say all that holds where it is the most specific: what
+// does not hold for one domain alone is not put together for each message.
+func (c *Config) inherit() {
+	c.peers = map[string]Peer{"*": c.inherited("*")}
+	for name := range c.Peers {
+		c.peers[name] = c.inherited(name)
+		c.wild = c.wild || strings.HasPrefix(name, "*.")
+	}
+}
+
+// inherited returns what holds for a domain, or all that are below "*.x".
+func (c *Config) inherited(domain string) Peer {
 	p := Peer{}
 	p.inherit(c.Peers[domain])
 	for rest := domain; ; {

@@ -42,6 +42,8 @@ type Config struct {
 	credentials map[string][]credential // by file
 	homes       []federation.Home
 	book        map[string]federation.Home
+	peers       map[string]Peer // Peers with what they inherit; nil where nothing was read
+	wild        bool            // there are entries of the form "*.x"
 }
 
 // A Domain is one that we stand for.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -94,6 +95,9 @@ func TestInheritance(t *testing.T) {
 		p, r := c.Peer(tt.domain), c.Rules(tt.domain)
 		if *p.PagerType != tt.pagerType || r.Allow != tt.allow || r.Security != tt.security || r.SIP != tt.sip {
 			t.Errorf("%s: pager_type %s, %+v", tt.domain, *p.PagerType, r)
+		}
+		if want := c.inherited(tt.domain); !reflect.DeepEqual(p, want) {
+			t.Errorf("%s: %+v, put together %+v", tt.domain, p, want)
 		}
 	}
 	for _, tt := range []struct {

@@ -55,6 +55,7 @@ func Parse(file string, b []byte) (*Config, error) {
 	if len(k.errs) > 0 {
 		return nil, errors.Join(k.errs...)
 	}
+	c.inherit()
 	return c, nil
 }
 
