@@ -229,13 +229,14 @@ func fileSize(n int64) string {
 // onlyCiphertext reports whether a text is nothing but links to encrypted
 // files (XEP-0454, section 3): without the key's client they are noise.
 func onlyCiphertext(text string) bool {
-	words := strings.Fields(text)
-	for _, w := range words {
+	any := false
+	for w := range strings.FieldsSeq(text) {
 		if len(w) < 9 || !strings.EqualFold(w[:9], "aesgcm://") {
 			return false
 		}
+		any = true
 	}
-	return len(words) > 0
+	return any
 }
 
 // lines returns text with each line end, however spelt, written as end.

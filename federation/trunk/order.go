@@ -117,7 +117,7 @@ func (t *Trunk) enqueue(a *arrival) {
 	a.excess = l.open > t.cfg.Limits.Queue
 	t.arrivals[a.key] = a
 	if !l.busy {
-		l.busy = t.spawn(func() { t.work(l) })
+		l.busy = t.employ(func() { t.work(l) })
 	}
 	var room chan struct{}
 	if len(l.waiting) > maxTurns && a.stream != nil {

@@ -47,7 +47,7 @@ func (t *Trunk) Send(req *sip.Request, domain string, o Sending, done func(*sip.
 		err = derr
 	} else if t.queued[name] >= t.cfg.Limits.Queue {
 		err = fault.E(fault.Busy, "too many requests to this domain")
-	} else if t.spawn(func() { t.exchange(req, name, o, done) }) {
+	} else if t.employ(func() { t.exchange(req, name, o, done) }) {
 		t.queued[name]++
 		return
 	}

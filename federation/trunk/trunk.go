@@ -133,6 +133,7 @@ type Trunk struct {
 	next    atomic.Uint64   // synthetic addresses
 	started chan struct{}   // closed when Run has begun
 	stray   string          // see stray.go
+	jobs    chan func()     // for a worker that has nothing to do
 	logins  *lru.Cache[string, []*login]
 	resting *lru.Cache[federation.Target, time.Time] // targets that asked us to wait, and until when
 
@@ -151,6 +152,7 @@ type Trunk struct {
 	merged     map[string]string             // key of the live transaction, by what merged requests share
 	lines      map[string]*line              // order of requests, by connection or address
 	idle       chan struct{}                 // closed when draining and no request is open
+	free       int                           // workers that have nothing to do
 }
 
 // New returns a trunk. It opens nothing: Run does.
@@ -162,6 +164,7 @@ func New(cfg Config) *Trunk {
 		streams: make(map[string]*stream), perIP: make(map[string]int), links: make(map[linkKey]*link),
 		queued: make(map[string]int), finals: make(map[string]chan *sip.Response), arrivals: make(map[string]*arrival),
 		merged: make(map[string]string), lines: make(map[string]*line), idle: make(chan struct{}), stray: sipx.NewBranch(),
+		jobs: make(chan func()),
 	}
 	t.logins, _ = lru.New[string, []*login](maxLogins) // these fail for sizes below one only
 	t.resting, _ = lru.New[federation.Target, time.Time](maxResting)
@@ -337,6 +340,47 @@ func (t *Trunk) spawn(f func()) bool {
 	}
 	t.wg.Go(f)
 	return true
+}
+
+// maxFree is how many goroutines wait for another request to carry.
+const maxFree = 64
+
+// employ has f done as [Trunk.spawn] does, on a goroutine that has done the
+// like before, if one is free: its stack has grown already. The caller holds
+// t.mu.
+func (t *Trunk) employ(f func()) bool {
+	select {
+	case t.jobs <- f:
+		return true
+	default:
+		return t.spawn(func() { t.labour(f) })
+	}
+}
+
+// labour does one job after another, until there are enough who wait for one.
+func (t *Trunk) labour(f func()) {
+	for {
+		f()
+		t.mu.Lock()
+		if t.free == maxFree {
+			t.mu.Unlock()
+			return
+		}
+		t.free++
+		t.mu.Unlock()
+		over := false
+		select {
+		case f = <-t.jobs:
+		case <-t.ctx.Done():
+			over = true
+		}
+		t.mu.Lock()
+		t.free--
+		t.mu.Unlock()
+		if over {
+			return
+		}
+	}
 }
 
 // close ends every connection and transaction.
