@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"time"
 
@@ -323,6 +324,7 @@ func (p *pair) write(ctx context.Context, out *outbound) {
 		}
 		select {
 		case <-p.work:
+			runtime.Gosched() // who is about to send comes along
 		case <-out.dead:
 			return
 		case <-ctx.Done():
