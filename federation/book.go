@@ -32,7 +32,8 @@ type Book interface {
 	Rules(domain string) Rules
 
 	// Stands reports whether, on a wire, requests for users of domain are ours
-	// to take: on XMPP a home whose people use SIP, or the gateway name of one
-	// whose people use XMPP; on SIP a home whose people use XMPP.
+	// to take from all comers: on XMPP a home whose people use SIP, or the
+	// gateway name of one whose people use XMPP, unless they come to it by a
+	// component; on SIP a home whose people use XMPP.
 	Stands(w Wire, domain string) bool
 }

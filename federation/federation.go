@@ -46,6 +46,16 @@ func Domain(s string) (string, error) {
 	return a, nil
 }
 
+// DomainOf returns the domain of an address of XMPP (RFC 7622, section 3.1), in
+// the spelling of [Domain].
+func DomainOf(address string) (string, error) {
+	address, _, _ = strings.Cut(address, "/")
+	if _, after, ok := strings.Cut(address, "@"); ok {
+		address = after
+	}
+	return Domain(address)
+}
+
 // isPlain reports that s is made of lower-case letters, digits, hyphens and
 // dots only, and that no label could be an A-label that needs a check.
 func isPlain(s string) bool {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -16,6 +18,9 @@ import (
 	"cpimgate/federation"
 )
 
+// AsComponent is the Auth of a component's [Status].
+const AsComponent = "component"
+
 // nsComponent is the content namespace of a component's stream.
 const nsComponent = "jabber:component:accept"
 
@@ -25,17 +30,27 @@ type ComponentConfig struct {
 	Name    string // of the software, as in Config
 	Version string
 
-	Domain  string   // that the component stands for, in the spelling of federation.Domain
-	Server  string   // host:port; the protocol has no TLS: loopback, or a link that is protected otherwise
-	Secret  string   // that the server knows for the domain
-	Domains []string // whose users the server speaks for
+	Domain     string   // that the component stands for, in the spelling of federation.Domain
+	Server     string   // host:port; the protocol has no TLS: loopback, or a link that is protected otherwise
+	Secret     string   // that the server knows for the domain
+	SecretFile string   // where the operator has written it, named when the server refuses it
+	Domains    []string // whose users the server speaks for
 
+	// Handler takes what is sent to Domain. Whom a server relays it has checked
+	// itself (XEP-0114, section 2), so a sender may be of any domain; the Peer
+	// speaks for those of Domains only, and what that means is the Handler's to
+	// rule.
 	Handler Handler
-	Limits  federation.Limits
-	Trace   federation.Trace
-	Log     *slog.Logger
-	Count   func(event string)
-	Dial    federation.Dial // opens the connection; that of federation.System
+
+	// Sibling returns another component of ours at the same server, nil if there
+	// is none of that name: ejabberd sends what is for one component of a listener
+	// over the connection of any.
+	Sibling func(domain string) *Component
+
+	Limits federation.Limits
+	Trace  federation.Trace
+	Log    *slog.Logger
+	Dial   federation.Dial // opens the connection; that of federation.System
 }
 
 // A Component is one domain of ours as part of an XMPP server (XEP-0114):
@@ -43,9 +58,10 @@ type ComponentConfig struct {
 // that we open to the server. It is there as long as Run runs, and comes back
 // after a loss as streams to peers do. It is safe for use by many goroutines.
 type Component struct {
-	cfg  ComponentConfig
-	srv  *Server // what streams have in common: limits, log, requests of ours
-	pair *pair
+	cfg   ComponentConfig
+	srv   *Server // what streams have in common: limits, log, requests of ours
+	pair  *pair
+	taken *confirmer
 }
 
 // NewComponent returns a Component that does nothing before [Component.Run].
@@ -53,10 +69,11 @@ func NewComponent(cfg ComponentConfig) *Component {
 	c := &Component{cfg: cfg}
 	c.srv = New(Config{
 		Name: cfg.Name, Version: cfg.Version, Handler: cfg.Handler, Limits: cfg.Limits,
-		Trace: cfg.Trace, Log: cfg.Log, Count: cfg.Count, Dial: cfg.Dial,
+		Trace: cfg.Trace, Log: cfg.Log, Dial: cfg.Dial,
 	})
 	c.pair = newPair(c.srv, key{cfg.Domain, slices.Concat(cfg.Domains, []string{cfg.Domain})[0]})
 	c.pair.steady, c.pair.dial = true, c.open
+	c.taken = &confirmer{c: c}
 	return c
 }
 
@@ -67,6 +84,7 @@ func (c *Component) Run(ctx context.Context) error {
 	c.srv.ctx = ctx
 	c.srv.mu.Unlock()
 	c.pair.run(ctx)
+	c.taken.begin(nil)
 	c.srv.mu.Lock()
 	c.srv.ctx, c.srv.over = nil, true
 	c.srv.mu.Unlock()
@@ -76,16 +94,18 @@ func (c *Component) Run(ctx context.Context) error {
 }
 
 // Send is [Server.Send] for the component: the sender must be of its domain.
-// There is no stream management: what was written is Written.
+// Without stream management, a stanza is Acknowledged when the server has
+// answered a ping that was sent behind it.
 func (c *Component) Send(e *xmltree.Element, by time.Time, done federation.Done) {
 	if by.IsZero() {
 		by = time.Now().Add(queueTime)
 	}
-	if done == nil {
-		done = func(federation.How, error) {}
+	it := item{by: by, done: func(federation.How, error) {}}
+	if done != nil {
+		it = c.taken.watch(item{by: by, done: done})
 	}
-	if err := c.enqueue(e, item{by: by, done: done}); err != nil {
-		c.srv.giveUp(done, err)
+	if err := c.enqueue(e, it); err != nil {
+		c.srv.giveUp(it.done, err)
 	}
 }
 
@@ -93,14 +113,14 @@ func (c *Component) enqueue(e *xmltree.Element, it item) error {
 	if e.Name.Space != xep.NS {
 		return fault.E(fault.Internal, "not a stanza")
 	}
-	from, err := domainOf(e.Get("from"))
+	from, err := federation.DomainOf(e.Get("from"))
 	if err != nil {
 		return err
 	}
 	if from != c.cfg.Domain {
 		return fault.E(fault.Internal, "not a sender of this component")
 	}
-	if _, err := domainOf(e.Get("to")); err != nil {
+	if _, err := federation.DomainOf(e.Get("to")); err != nil {
 		return err
 	}
 	it.text = e.Append(nil, xep.NS) // takes the namespace of the stream
@@ -116,21 +136,23 @@ func (c *Component) Status() Status { return c.pair.status() }
 // open connects to the server and proves that we know the secret (XEP-0114,
 // section 3).
 func (c *Component) open(ctx context.Context) (*outbound, error) {
+	c.taken.begin(nil)                // the stream before has ended
 	own := context.WithoutCancel(ctx) // for what still comes when we go
 	ctx, cancel := context.WithTimeout(ctx, c.srv.lim.Handshake)
 	defer cancel()
 	nc, err := c.srv.cfg.Dial(ctx, netip.Addr{}, c.cfg.Server)
 	if err != nil {
-		return nil, fault.Wrap(fault.Timeout, err, "the server cannot be reached")
+		return nil, fault.Wrap(fault.Timeout, c.advise(err), "%s", unreached)
 	}
 	tune(nc)
 	o := &outbound{
 		link: newLink(nc, federation.TCP, c.srv.lim), key: c.pair.key, srv: c.srv, dead: make(chan struct{}),
 		target: federation.Target{Domain: c.cfg.Domain, Host: c.cfg.Server, Transport: federation.TCP},
-		proof:  federation.Address, auth: "component",
+		proof:  federation.Address, auth: AsComponent,
 	}
 	o.space, o.target.Addr = nsComponent, o.addr
 	o.take = func(e *xmltree.Element) error { return c.take(own, o, e) }
+	o.over = c.bounce
 	stop := context.AfterFunc(ctx, o.stop)
 	err = c.handshake(o)
 	if !stop() && err == nil {
@@ -138,9 +160,33 @@ func (c *Component) open(ctx context.Context) (*outbound, error) {
 	}
 	if err != nil {
 		o.shut(err)
-		return nil, asFault(err)
+		return nil, fault.Wrap(fault.Timeout, c.advise(err), "%s", unreached)
 	}
+	c.taken.begin(o)
 	return o, nil
+}
+
+// unreached is what senders hear, whatever the server has said: it is the
+// operator's to put right, and neither they nor the recipient have done wrong.
+const unreached = "the far server cannot be reached"
+
+// advise adds to why there is no stream what the operator can do about it.
+func (c *Component) advise(err error) error {
+	advice := "is that where the server takes components? See the setting server of the component " + c.cfg.Domain
+	if e, ok := errors.AsType[*streamError](err); ok && e.theirs {
+		switch e.condition {
+		case "not-authorized":
+			advice = c.cfg.SecretFile + " holds another secret than the server has for " + c.cfg.Domain +
+				" (Prosody: component_secret, ejabberd: password), or an ejabberd has no component of that name"
+		case "host-unknown":
+			advice = "the server has no component " + c.cfg.Domain + ": add it there (Prosody: Component \"" + c.cfg.Domain +
+				"\", ejabberd: hosts of a listener with the module ejabberd_service)"
+		case "conflict":
+			advice = "another connection is the component " + c.cfg.Domain +
+				" already: another gateway, or one of ours that the server has not missed yet"
+		}
+	}
+	return fmt.Errorf("%s: %w; %s", c.cfg.Server, err, advice)
 }
 
 func (c *Component) handshake(o *outbound) error {
@@ -166,29 +212,24 @@ func (c *Component) handshake(o *outbound) error {
 	return nil
 }
 
-// take hands a stanza on, as one between servers. Who may send it was the
-// server's to check; it speaks for some domains only.
+// take hands a stanza on, as one between servers. What is wrong with it is its
+// sender's affair and no reason to end the stream of all others: a server may
+// let addresses pass that are none to us.
 func (c *Component) take(ctx context.Context, o *outbound, e *xmltree.Element) error {
 	rename(e)
 	if err := stanza(e); err != nil {
 		return err
 	}
-	h, err := xep.HeaderOf(e)
-	from, err1 := domainOf(e.Get("from"))
-	to, err2 := domainOf(e.Get("to"))
-	if cmp.Or(err, err1, err2) != nil || to != c.cfg.Domain {
-		return refuse("improper-addressing", "from or to is not as it must be")
-	}
-	if !slices.Contains(c.cfg.Domains, from) {
-		c.srv.cfg.Count(Spoofed)
-		o.log().Warn("a stanza of a domain that the server does not speak for", "stanza", h.Name, "of", from)
+	c = c.named(e)
+	h, ok := c.envelope(e)
+	if !ok {
 		return nil
 	}
 	if h.Lang == "" {
 		e.WithLang(o.lang)
 	}
 	if c.srv.cfg.Trace != nil {
-		c.srv.trace(false, from, o.via, e.Append(nil, xep.NS))
+		c.srv.trace(false, h.From.Domainpart(), o.via, e.Append(nil, xep.NS))
 	}
 	if h.Name == "iq" {
 		if answer := c.srv.iq(e, h); answer != nil {
@@ -199,6 +240,58 @@ func (c *Component) take(ctx context.Context, o *outbound, e *xmltree.Element) e
 	peer := federation.Peer{Domains: c.cfg.Domains, Proof: o.proof, Addr: o.addr, Via: o.via}
 	c.cfg.Handler.ServeStanza(ctx, e, peer)
 	return nil
+}
+
+// named returns the component that a stanza is for; where there is none, c.
+func (c *Component) named(e *xmltree.Element) *Component {
+	to, err := federation.DomainOf(e.Get("to"))
+	if err != nil || to == c.cfg.Domain || c.cfg.Sibling == nil {
+		return c
+	}
+	return cmp.Or(c.cfg.Sibling(to), c)
+}
+
+// envelope reads who writes to whom. It reports false for a stanza that cannot
+// be handed on: its sender is told, as far as he can be.
+func (c *Component) envelope(e *xmltree.Element) (xep.Header, bool) {
+	h, err := xep.HeaderOf(e)
+	_, err1 := federation.DomainOf(e.Get("from"))
+	to, err2 := federation.DomainOf(e.Get("to"))
+	err = cmp.Or(err, err1, err2)
+	if err == nil && to != c.cfg.Domain {
+		err = fault.E(fault.NotFound, "it is not for this component")
+	}
+	if err == nil {
+		return h, true
+	}
+	c.srv.cfg.Log.Warn("the server has sent a stanza with a bad address", "peer", c.pair.to, "to", printable(e.Get("to")), "from", printable(e.Get("from")), "err", err)
+	if to == c.cfg.Domain {
+		c.complain(e, &xep.Error{Condition: "jid-malformed", Type: "modify"})
+	}
+	return h, false
+}
+
+// complain answers a stanza with an error. Its addresses stay as the server
+// wrote them: they need mean something to the server only.
+func (c *Component) complain(e *xmltree.Element, x *xep.Error) {
+	answer := xep.ErrorStanza(xep.Header{Name: e.Name.Local, ID: e.Get("id"), Type: e.Get("type")}, x)
+	if answer != nil {
+		c.Send(answer.With("from", e.Get("to")).With("to", e.Get("from")), time.Time{}, nil)
+	}
+}
+
+// bounce answers a stanza that was over a limit (RFC 6120, section 13.12).
+// What follows it cannot be read: the stream begins anew, and what is queued
+// rides over that.
+func (c *Component) bounce(err error) {
+	x, ok := errors.AsType[*xmltree.Error](err)
+	if !ok || x.Head == nil {
+		return
+	}
+	rename(x.Head)
+	if stanza(x.Head) == nil {
+		c.named(x.Head).complain(x.Head, &xep.Error{Condition: "policy-violation", Type: "modify", Text: x.Text})
+	}
 }
 
 // rename moves a stanza and its own children from the namespace of components

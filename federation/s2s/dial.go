@@ -39,6 +39,7 @@ type outbound struct {
 	orderly  bool             // the peer has closed it; to be read when the reader has ended
 
 	take func(*xmltree.Element) error // what comes in; nil: nothing may
+	over func(error)                  // what has come in and cannot be read; nil: nobody asks
 
 	once   sync.Once
 	dead   chan struct{} // closed when nothing may be written any more
@@ -332,6 +333,9 @@ func (o *outbound) read(acks func(h uint32) error) {
 	for err == nil {
 		var e *xmltree.Element
 		if e, err = o.next(); err != nil {
+			if o.over != nil {
+				o.over(err)
+			}
 			break
 		}
 		if e.Name.Space == nsDialback { // XEP-0220, section 3.1

@@ -116,15 +116,6 @@ func uLabels(domain string) string {
 	return domain
 }
 
-// domainOf returns the domain of an address (RFC 7622, section 3.1).
-func domainOf(address string) (string, error) {
-	address, _, _ = strings.Cut(address, "/")
-	if _, after, ok := strings.Cut(address, "@"); ok {
-		address = after
-	}
-	return federation.Domain(address)
-}
-
 // bareDomain returns the domain that an attribute of a stream header or of
 // dialback names: an address without local part and resource.
 func bareDomain(s string) (string, error) {

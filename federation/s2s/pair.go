@@ -256,9 +256,13 @@ func (p *pair) failed(err error) {
 	if !ride {
 		p.lastUp = time.Time{}
 	}
+	say := p.srv.cfg.Log.Warn
+	if p.steady && p.err != nil && p.err.Error() == err.Error() {
+		say = p.srv.cfg.Log.Debug // nobody has asked for this attempt, and the operator knows
+	}
 	p.err = err
 	p.mu.Unlock()
-	p.srv.cfg.Log.Warn("cannot reach peer", "peer", p.to, "from", p.from, "err", err)
+	say("cannot reach peer", "peer", p.to, "from", p.from, "err", err)
 	if ride {
 		return
 	}

@@ -24,8 +24,10 @@
 //     (RFC 6120, section 3.3): people wait for the answer to their message.
 //   - What was written and not acknowledged when a stream is lost is sent again
 //     on a stream that resumes it (XEP-0198, section 5), and never otherwise.
-//   - A stanza that comes to a component from a domain that its server does not
-//     speak for is dropped, not a reason to end the stream of all others.
+//   - What is wrong with a stanza that comes to a component is no reason to end
+//     the stream of all its server's users.
+//   - The server of a component is asked by a ping what it has taken (XEP-0199),
+//     since XEP-0114 has no acknowledgements.
 //   - Each pair of domains has its own stream out (XEP-0220, section 2.6 allows
 //     to share one), and none is used both ways (XEP-0288).
 package s2s
@@ -266,11 +268,11 @@ func (s *Server) enqueue(e *xmltree.Element, it item) error {
 	if e.Name.Space != xep.NS {
 		return fault.E(fault.Internal, "not a stanza") // RFC 6120, section 4.8.3
 	}
-	from, err := domainOf(e.Get("from"))
+	from, err := federation.DomainOf(e.Get("from"))
 	if err != nil {
 		return err
 	}
-	to, err := domainOf(e.Get("to"))
+	to, err := federation.DomainOf(e.Get("to"))
 	if err != nil {
 		return err
 	}
@@ -325,7 +327,7 @@ type Status struct {
 	Up       bool
 	Since    time.Time        // of Up or of its end
 	Proof    federation.Proof // what the peer has shown; Address: DNS led to it, no more
-	Auth     string           // how we have proved ourselves: "EXTERNAL" or "dialback"; outbound only
+	Auth     string           // how we have proved ourselves: "EXTERNAL", "dialback" or AsComponent; outbound only
 	TLS      uint16           // tls.VersionTLS13, ...; 0: none
 	Addr     string
 	Queue    int   // stanzas that wait
