@@ -39,6 +39,9 @@ func (c checkCommand) Run() error {
 	if err != nil {
 		return err
 	}
+	for _, warning := range settings.Warnings() {
+		fmt.Fprintln(os.Stderr, "warning:", warning)
+	}
 	if gaps := store.Gaps(); len(gaps) > 0 {
 		return errors.Join(gaps...)
 	}

@@ -53,3 +53,63 @@ func TestConfigCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestComponentSettings: show tells in which file a secret stands, and never the
+// secret; check tells who else can read it. A gateway name that is a component
+// needs no certificate.
+func TestComponentSettings(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := trusttest.NewCA("authority")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := ca.Files(dir, trusttest.Options{DNS: []string{"example.net"}}); err != nil {
+		t.Fatal(err)
+	}
+	yaml := `domains:
+  example.net:
+    users: xmpp
+    gateway: gw.example.net
+    components:
+      gw.example.net: {server: "127.0.0.1:5347", secret_file: component}
+tls: {cert: cert.pem, key: key.pem}
+`
+	for name, text := range map[string]string{"cpimgate.yaml": yaml, "component": "s3cr3t\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "component"), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	file := fileFlag{filepath.Join(dir, "cpimgate.yaml")}
+	if text := printed(t, &os.Stdout, showCommand{file}.Run); strings.Contains(text, "s3cr3t") || !strings.Contains(text, filepath.Join(dir, "component")) {
+		t.Errorf("show prints %s", text)
+	}
+	text := printed(t, &os.Stderr, checkCommand{file}.Run)
+	if want := "warning: " + file.Config + ":6:50: everybody on this machine can read"; !strings.Contains(text, want) {
+		t.Errorf("check prints %s, want %s", text, want)
+	}
+}
+
+// printed returns what a command writes to a file.
+func printed(t *testing.T, to **os.File, run func() error) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "printed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	was := *to
+	*to = f
+	err = run()
+	*to = was
+	if err != nil {
+		t.Error(err)
+	}
+	b, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +24,9 @@ func (c *Config) Stands(w federation.Wire, domain string) bool {
 	if h, ok := c.book[domain]; ok {
 		return h.Users != w
 	}
-	if w == federation.XMPP {
-		_, ok := c.Behind(domain)
-		return ok
-	}
-	return false
+	return w == federation.XMPP && slices.ContainsFunc(c.homes, func(h federation.Home) bool {
+		return h.Gateway != "" && h.Gateway == domain && !c.Attached(h.Domain, domain)
+	})
 }
 
 // Behind returns the XMPP home whose gateway name domain is.

@@ -44,7 +44,13 @@ type Config struct {
 	book        map[string]federation.Home
 	peers       map[string]Peer // Peers with what they inherit; nil where nothing was read
 	wild        bool            // there are entries of the form "*.x"
+	attachments []Attachment
+	warnings    []error
 }
+
+// Warnings are what the operator may have meant so, each an *Error with its
+// place.
+func (c *Config) Warnings() []error { return c.warnings }
 
 // A Domain is one that we stand for.
 type Domain struct {
@@ -57,8 +63,14 @@ type Domain struct {
 	Server string `yaml:"server"`
 
 	// Gateway is the name under which SIP users appear to an XMPP domain,
-	// romeo\40sip.example@GATEWAY. Needed where users are xmpp.
+	// romeo\40sip.example@GATEWAY. Needed where users are xmpp, unless there are
+	// components for all SIP domains that they write to.
 	Gateway string `yaml:"gateway"`
+
+	// Components are the SIP domains that an XMPP domain sees under their own
+	// names, and the gateway name if that is not to be found by DNS: for each its
+	// server takes us as a component (XEP-0114; decision D-74).
+	Components map[string]*Component `yaml:"components"`
 }
 
 // Certificates is a list that may be written as its only element.

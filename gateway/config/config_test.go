@@ -208,6 +208,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte("domains: {a.example: {users: sip}}\ntls: [{cert: a, key: b}]\n"))
 	f.Add([]byte("peers: {\"*\": }\n"))
+	f.Add([]byte("domains: {a.example: {users: xmpp, components: {b.example: {server: \"127.0.0.1:1\", secret_file: s}, c.example: }}}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, err := Parse("x.yaml", b)
 		if err == nil {

@@ -41,6 +41,9 @@ func (l *Live) Credentials(domain, realm string) (user, password string, ok bool
 // Behind returns the XMPP home whose gateway name domain is.
 func (l *Live) Behind(domain string) (federation.Home, bool) { return l.Settings().Behind(domain) }
 
+// Attached reports whether the users of home see domain by a component.
+func (l *Live) Attached(home, domain string) bool { return l.Settings().Attached(home, domain) }
+
 // Home implements [federation.Book].
 func (l *Live) Home(domain string) (federation.Home, bool) { return l.Settings().Home(domain) }
 

@@ -142,7 +142,7 @@ func TestLive(t *testing.T) {
 	if _, ok := book.Home("example.com"); !ok {
 		t.Error("a home is missing")
 	}
-	if _, ok := l.Behind("sip.example.net"); !ok {
+	if !book.Stands(federation.XMPP, "sip.example.net") || l.Attached("example.net", "sip.example.net") {
 		t.Error("a gateway name is missing")
 	}
 	if *l.Peer("x.example").PagerType != "chat" {

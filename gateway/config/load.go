@@ -46,16 +46,18 @@ func Parse(file string, b []byte) (*Config, error) {
 	if err != nil {
 		return nil, locate(file, err)
 	}
-	k := &checker{file: file, root: rootOf(tree)}
+	k := &checker{file: file, root: rootOf(tree), places: map[[2]string][]string{}}
 	k.domains(c)
 	k.certificates(c)
 	k.peers(c)
 	k.store(c)
+	k.attached(c)
 	k.rest(c)
 	if len(k.errs) > 0 {
 		return nil, errors.Join(k.errs...)
 	}
 	c.inherit()
+	c.warnings = k.warnings
 	return c, nil
 }
 
@@ -84,11 +86,23 @@ type checker struct {
 	file string
 	root ast.Node
 	errs []error
+
+	warnings []error
+	places   map[[2]string][]string // of a component in the file, by its home and name
 }
 
 // at reports a mistake at the value under the keys of path, or at the deepest
 // key that is there.
 func (k *checker) at(path []string, format string, args ...any) {
+	k.errs = append(k.errs, k.mistake(path, format, args...))
+}
+
+// warn reports what may be meant so, like at.
+func (k *checker) warn(path []string, format string, args ...any) {
+	k.warnings = append(k.warnings, k.mistake(path, format, args...))
+}
+
+func (k *checker) mistake(path []string, format string, args ...any) error {
 	line, column := 1, 1
 	n := k.root
 	for _, key := range path {
@@ -105,7 +119,7 @@ func (k *checker) at(path []string, format string, args ...any) {
 			}
 		}
 	}
-	k.errs = append(k.errs, &Error{k.file, line, column, fmt.Sprintf(format, args...)})
+	return &Error{k.file, line, column, fmt.Sprintf(format, args...)}
 }
 
 func (k *checker) domains(c *Config) {
@@ -125,27 +139,11 @@ func (k *checker) domains(c *Config) {
 			k.at(path, "%s: say what its people use, users: sip or users: xmpp", name)
 			continue
 		}
-		home := federation.Home{Domain: domain, Server: d.Server}
 		if _, twice := c.book[domain]; twice {
 			k.at(path, "%s stands twice", domain)
 		}
-		switch d.Users {
-		case "sip":
-			home.Users = federation.SIP
-			k.sipURI(append(path, "server"), d.Server)
-			if d.Gateway != "" {
-				k.at(append(path, "gateway"), "gateway is for domains whose people use xmpp")
-			}
-		case "xmpp":
-			home.Users = federation.XMPP
-			k.hostPort(append(path, "server"), d.Server)
-			home.Gateway = k.domain(append(path, "gateway"), d.Gateway)
-			if d.Gateway == "" {
-				k.at(path, "%s: name the gateway under which SIP users appear, such as gateway: sip.%s", name, name)
-			}
-		default:
-			k.at(append(path, "users"), "users is sip or xmpp, not %q", d.Users)
-		}
+		home := k.home(name, domain, d)
+		k.components(c, name, domain, d)
 		c.book[domain] = home
 		c.homes = append(c.homes, home)
 	}
@@ -154,6 +152,33 @@ func (k *checker) domains(c *Config) {
 			k.at([]string{"domains", h.Domain, "gateway"}, "gateway %s is a domain of its own here; choose another name", h.Gateway)
 		}
 	}
+}
+
+// home reads what a domain is, apart from its components.
+func (k *checker) home(name, domain string, d *Domain) federation.Home {
+	path := []string{"domains", name}
+	home := federation.Home{Domain: domain, Server: d.Server}
+	switch d.Users {
+	case "sip":
+		home.Users = federation.SIP
+		k.sipURI(append(path, "server"), d.Server)
+		if d.Gateway != "" {
+			k.at(append(path, "gateway"), "gateway is for domains whose people use xmpp")
+		}
+		if len(d.Components) > 0 {
+			k.at(append(path, "components"), "components are for domains whose people use xmpp")
+		}
+	case "xmpp":
+		home.Users = federation.XMPP
+		k.hostPort(append(path, "server"), d.Server, "xmpp.example.net:5269")
+		home.Gateway = k.domain(append(path, "gateway"), d.Gateway)
+		if d.Gateway == "" && len(d.Components) == 0 {
+			k.at(path, "%s: name the gateway under which SIP users appear, such as gateway: sip.%[1]s, or components", name)
+		}
+	default:
+		k.at(append(path, "users"), "users is sip or xmpp, not %q", d.Users)
+	}
+	return home
 }
 
 func (k *checker) certificates(c *Config) {
@@ -166,7 +191,16 @@ func (k *checker) certificates(c *Config) {
 			k.at([]string{"tls"}, "tls needs both cert and key")
 		}
 		t.Cert, t.Key = k.path(c, []string{"tls", "cert"}, t.Cert), k.path(c, []string{"tls", "key"}, t.Key)
+		k.private([]string{"tls", "key"}, t.Key)
 	}
+}
+
+// absolute returns a file name as it is found from anywhere.
+func (c *Config) absolute(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(c.file), name)
 }
 
 // path makes a file name absolute and checks that the file can be read.
@@ -174,9 +208,7 @@ func (k *checker) path(c *Config, at []string, name string) string {
 	if name == "" {
 		return ""
 	}
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(c.file), name)
-	}
+	name = c.absolute(name)
 	f, err := os.Open(name)
 	if err != nil {
 		k.at(at, "%v", err)
@@ -205,7 +237,7 @@ func (k *checker) peers(c *Config) {
 			}
 		}
 		k.sipURI(append(path, "sip"), p.SIP)
-		k.hostPort(append(path, "xmpp"), p.XMPP)
+		k.hostPort(append(path, "xmpp"), p.XMPP, "xmpp.example.net:5269")
 		p.CAFile = k.path(c, append(path, "ca_file"), p.CAFile)
 		k.credentials(c, append(path, "credentials_file"), p)
 		if p.PagerSize != nil && (*p.PagerSize < 200 || *p.PagerSize > 200<<10) {
@@ -235,6 +267,7 @@ func (k *checker) credentials(c *Config, path []string, p *Peer) {
 		c.credentials = map[string][]credential{}
 	}
 	c.credentials[p.CredentialsFile] = creds
+	k.private(path, p.CredentialsFile)
 }
 
 func (k *checker) rest(c *Config) {
@@ -290,14 +323,5 @@ func (k *checker) domain(path []string, s string) string {
 func (k *checker) sipURI(path []string, s string) {
 	if s != "" && !strings.HasPrefix(s, "sip:") && !strings.HasPrefix(s, "sips:") {
 		k.at(path, "%s: want a SIP URI such as sip:proxy.example.com;transport=tls, not %q", path[len(path)-1], s)
-	}
-}
-
-func (k *checker) hostPort(path []string, s string) {
-	if s == "" {
-		return
-	}
-	if _, _, err := net.SplitHostPort(s); err != nil {
-		k.at(path, "%s: want host:port such as xmpp.example.net:5269, not %q", path[len(path)-1], s)
 	}
 }
