@@ -52,9 +52,9 @@ func FaultToSIP(err error) (status int, reason string, fields []sip.Header) {
 // FaultToXMPP returns the error that tells an XMPP sender of a failure of ours.
 // by is the domain of ours that he wrote to (ERR-10).
 func FaultToXMPP(err error, by string) *xep.Error {
-	f := faults[fault.KindOf(err)]
+	f, address := faults[fault.KindOf(err)], ""
 	if r, ok := errors.AsType[*StanzaRefusal](err); ok {
-		f.typ, f.condition = r.Type, r.Condition
+		f.typ, f.condition, address = r.Type, r.Condition, r.Address
 	}
-	return &xep.Error{Type: f.typ, Condition: f.condition, By: by, Text: fault.TextOf(err), Lang: "en"}
+	return &xep.Error{Type: f.typ, Condition: f.condition, Address: address, By: by, Text: fault.TextOf(err), Lang: "en"}
 }

@@ -29,7 +29,8 @@ func (k Kind) Has(what Kind) bool { return k&what != 0 }
 // kind would say less.
 type StanzaRefusal struct {
 	Type, Condition string
-	Err             error // a fault
+	Address         string // of a redirect: where to write instead, as an XMPP URI
+	Err             error  // a fault
 }
 
 // Error returns the fault's text.
