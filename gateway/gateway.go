@@ -45,22 +45,23 @@ type Config struct {
 
 // A Gateway carries messages between the two worlds.
 type Gateway struct {
-	settings *config.Live
-	book     *config.Live   // the same, as [federation.Book]
-	started  *config.Config // what New was given: listeners and the like stay as it says
-	name     string
-	log      *slog.Logger
-	policy   *policy.Engine
-	shards   *shard.Shards
-	trunk    *trunk.Trunk
-	s2s      *s2s.Server
-	trust    *trust.Store
-	admin    *admin.Server
-	open     *listeners
-	routes   routes
-	pending  pending
-	serving  atomic.Bool
-	ready    chan struct{} // closed by Run
+	settings   *config.Live
+	book       *config.Live   // the same, as [federation.Book]
+	started    *config.Config // what New was given: listeners and the like stay as it says
+	name       string
+	log        *slog.Logger
+	policy     *policy.Engine
+	shards     *shard.Shards
+	trunk      *trunk.Trunk
+	s2s        *s2s.Server
+	components components
+	trust      *trust.Store
+	admin      *admin.Server
+	open       *listeners
+	routes     routes
+	pending    pending
+	serving    atomic.Bool
+	ready      chan struct{} // closed by Run
 }
 
 // Ready is closed when Run carries messages.
@@ -90,6 +91,7 @@ func New(cfg Config) (*Gateway, error) {
 	if g.trust, err = certificates(s, book, cfg.Roots, cfg.Log); err != nil {
 		return nil, err
 	}
+	g.doubts(s)
 	g.gaps()
 	if cfg.Resolver == nil {
 		if cfg.Resolver, err = locate.NewDNS(s.DNS.Resolvers); err != nil {
@@ -131,10 +133,12 @@ func (g *Gateway) wires(cfg Config) {
 		Credentials: g.book.Credentials, Handler: sipDoor{g}, Limits: limits, Drain: drain, Trace: cfg.Trace, Log: cfg.Log,
 	})
 	g.s2s = s2s.New(s2s.Config{
-		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: find, Trust: g.trust, Handler: xmppDoor{g},
+		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: find, Trust: g.trust, Handler: xmppDoor{g, nil},
 		StartTLS: g.open.xmpp, Direct: g.open.xmpps, Dial: cfg.Net.Dial, Limits: limits, Trace: cfg.Trace, Log: cfg.Log,
 		Count: func(event string) { g.admin.Policy(string(federation.XMPP), event) },
 	})
+	g.components.connect = func(a *attached) { g.attach(a, cfg, limits) }
+	g.components.set(s.Attachments())
 }
 
 // Run carries messages until ctx is done. Then it takes no more requests, gives
@@ -155,6 +159,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		defer stopSIP()
 		return g.s2s.Run(later)
 	})
+	run.Go(func() error { return g.components.Run(later) })
 	if g.open.admin != nil {
 		run.Go(func() error { return g.admin.Run(later, g.open.admin) })
 	}
@@ -187,7 +192,7 @@ func (g *Gateway) settle() {
 // queued returns how many stanzas wait for a stream.
 func (g *Gateway) queued() int {
 	n := 0
-	for _, p := range g.s2s.Peers() {
+	for _, p := range g.streams() {
 		n += p.Queue
 	}
 	return n

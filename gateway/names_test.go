@@ -56,7 +56,7 @@ dns: {resolvers: ["127.0.0.1:53"]}
 		{"juliet@bad.example/b", `romeo\40good.example@sip.example.org`, "not-allowed", policy.NotServed},
 		{"juliet@example.org/b", "romeo@other.example", "not-allowed", policy.NotServed},
 	} {
-		_, _, err := xmppDoor{g}.xmppParties(&xep.Message{From: jid.MustParse(tt.from), To: jid.MustParse(tt.to)})
+		err := xmppDoor{g, nil}.xmppParties(&arrival{h: xep.Header{From: jid.MustParse(tt.from), To: jid.MustParse(tt.to)}})
 		if (err == nil) != (tt.condition == "") {
 			t.Errorf("%s to %s: %v", tt.from, tt.to, err)
 		}

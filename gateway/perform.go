@@ -42,7 +42,7 @@ func (g *Gateway) sendXMPP(key step.Key, e step.SendXMPP) {
 		g.send(e.Stanza)
 		return
 	}
-	g.s2s.Send(e.Stanza, e.By, func(how federation.How, err error) {
+	g.carrier(e.Stanza).Send(e.Stanza, e.By, func(how federation.How, err error) {
 		g.shards.Report(key, step.Taken{Of: e.Ref, How: how, Err: err})
 	})
 }

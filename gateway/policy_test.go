@@ -21,6 +21,14 @@ import (
 // counted returns how often a rule has refused something on a wire.
 func counted(t *testing.T, w *gatewaytest.World, wire, rule string) string {
 	t.Helper()
+	_, after, _ := strings.Cut(metrics(t, w), fmt.Sprintf("cpimgate_policy_total{rule=%q,wire=%q} ", rule, wire))
+	n, _, _ := strings.Cut(after, "\n")
+	return n
+}
+
+// metrics returns what the gateway shows of itself.
+func metrics(t *testing.T, w *gatewaytest.World) string {
+	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get("http://" + w.Gateway.Addrs()["admin"].String() + "/metrics")
 	if err != nil {
@@ -31,9 +39,7 @@ func counted(t *testing.T, w *gatewaytest.World, wire, rule string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(b), fmt.Sprintf("cpimgate_policy_total{rule=%q,wire=%q} ", rule, wire))
-	n, _, _ := strings.Cut(after, "\n")
-	return n
+	return string(b)
 }
 
 // answer writes a SIP message and returns the answer without what names this

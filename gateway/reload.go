@@ -13,8 +13,8 @@ import (
 	"cpimgate/gateway/talk"
 )
 
-// Reload puts other settings in force while messages are carried: domains,
-// peers with their rules and manners, the block list, rates. What is under way
+// Reload puts other settings in force while messages are carried: domains with
+// their components, peers with their rules and manners, the block list, rates. What is under way
 // goes on, and so do connections that are open. It returns by their keys the
 // settings that have changed, and those that differ from what the gateway was
 // started with and wait for a restart. Calls are made one after the other.
@@ -29,14 +29,24 @@ func (g *Gateway) Reload(s *config.Config) (live, restart []string, err error) {
 	_, restart = config.Diff(g.started, s)
 	g.policy.Set(rates(s), block)
 	g.settings.Set(s)
+	g.routes.forget()
+	g.components.set(s.Attachments())
 	g.log.Info("settings read again", "changed", strings.Join(live, " "))
 	for _, key := range restart {
 		g.log.Warn("needs a restart: " + key)
 	}
+	g.doubts(s)
 	if slices.ContainsFunc(live, func(key string) bool { return strings.HasPrefix(key, "domains.") }) {
 		g.gaps()
 	}
 	return live, restart, nil
+}
+
+// doubts says what the operator may not have meant so.
+func (g *Gateway) doubts(s *config.Config) {
+	for _, warning := range s.Warnings() {
+		g.log.Warn("settings", "err", warning)
+	}
 }
 
 // gaps says which domain no certificate of ours proves.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"cpimgate/cpim/fault"
-	"cpimgate/federation"
 	"cpimgate/federation/locate"
 )
 
@@ -29,15 +28,15 @@ type routes struct {
 // again. That is the least that the locator remembers anything, so no verdict
 // outlives its records by more than that (RES-04).
 type verdict struct {
-	wire  federation.Wire
-	err   error
-	until time.Time
+	speech locate.Speech
+	err    error
+	until  time.Time
 }
 
 const verdictHolds = time.Second
 
-// An answer is told the protocol, or why there is none.
-type answer func(federation.Wire, error)
+// An answer is told what a domain speaks, or why there is nothing to tell.
+type answer func(locate.Speech, error)
 
 // maxDomains is how many domains may be asked for at a time.
 const maxDomains = 1000
@@ -67,7 +66,7 @@ func (r *routes) ask(domain string, then answer) error {
 	queue, busy := r.waiting[domain]
 	if v, ok := r.found[domain]; ok && !busy && time.Now().Before(v.until) {
 		r.mu.Unlock()
-		then(v.wire, v.err)
+		then(v.speech, v.err)
 		return nil
 	}
 	defer r.mu.Unlock()
@@ -95,16 +94,19 @@ func (r *routes) find(ctx context.Context, domain string) {
 		}
 		r.waiting[domain] = queue[:0:0]
 		r.mu.Unlock()
-		wire := federation.SIP
 		speech, err := r.speaks(ctx, domain)
-		if err == nil {
-			wire, _, err = speech.Choose(federation.SIP)
-		}
-		r.remember(domain, verdict{wire, err, time.Now().Add(verdictHolds)})
+		r.remember(domain, verdict{speech, err, time.Now().Add(verdictHolds)})
 		for _, then := range queue {
-			then(wire, err)
+			then(speech, err)
 		}
 	}
+}
+
+// forget has the next who asks get an answer by the settings of now.
+func (r *routes) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.found)
 }
 
 func (r *routes) remember(domain string, v verdict) {

@@ -13,6 +13,7 @@ import (
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
 	"cpimgate/federation"
+	"cpimgate/federation/locate"
 	"cpimgate/federation/trunk"
 	"cpimgate/gateway/policy"
 	"cpimgate/gateway/step"
@@ -56,7 +57,11 @@ func (g sipDoor) message(ctx context.Context, c *call) error {
 	if home, served := g.book.Home(c.domain); served {
 		return g.pass(c, home.Users)
 	}
-	return g.routes.ask(c.domain, func(w federation.Wire, err error) {
+	return g.routes.ask(c.domain, func(s locate.Speech, err error) {
+		w := federation.SIP
+		if err == nil {
+			w, _, err = s.Choose(federation.SIP)
+		}
 		if err == nil {
 			err = g.pass(c, w)
 		}
@@ -108,7 +113,7 @@ func (g sipDoor) pass(c *call, to federation.Wire) error {
 			return err
 		}
 		if ev.From.JID, err = g.known(c); err != nil {
-			return mapping.OfSender(err)
+			return err
 		}
 		key = talk.Key(ev.From.JID, ev.To.JID)
 	}
@@ -121,14 +126,23 @@ func (g sipDoor) pass(c *call, to federation.Wire) error {
 }
 
 // known returns the address under which the sender is known to XMPP: his own
-// where we are the XMPP server of his domain, else one at the gateway name of
-// the home that he writes to (D-74).
-func (g sipDoor) known(c *call) (jid.JID, error) {
-	if g.book.Stands(federation.XMPP, c.sender) {
-		return mapping.ToJID(c.from)
-	}
+// where we are the XMPP server of his domain, or a component for it of the home
+// that he writes to; else one at the gateway name of that home (D-74).
+func (g sipDoor) known(c *call) (from jid.JID, err error) {
 	home, _ := g.book.Home(c.domain) // one of the two is a home
-	return mapping.GatewayJID(c.from, home.Gateway)
+	switch {
+	case g.book.Stands(federation.XMPP, c.sender), g.settings.Attached(home.Domain, c.sender):
+		from, err = mapping.ToJID(c.from)
+	case home.Gateway == "":
+		return from, policy.Refuse(policy.NotServed, &sipx.Refusal{
+			Status: sip.StatusForbidden,
+			Fields: []sip.Header{sipx.Warning(399, g.name, "No component is configured for the domain of From, and no gateway")},
+			Err:    fault.E(fault.Forbidden, "this domain takes no messages from yours"),
+		})
+	default:
+		from, err = mapping.GatewayJID(c.from, home.Gateway)
+	}
+	return from, mapping.OfSender(err)
 }
 
 // sender returns who has sent a request (ADDR-30): P-Asserted-Identity from a

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"cpimgate/federation/s2s"
 	"cpimgate/gateway/admin"
 )
 
@@ -31,16 +32,38 @@ func (g status) Peers() map[admin.PeerKind]int {
 		}
 		n[admin.PeerKind{Wire: "SIP", Direction: direction}]++
 	}
-	for _, p := range g.s2s.Peers() {
+	for _, p := range g.streams() {
 		direction := "out"
-		if p.Inbound {
+		switch {
+		case p.Inbound:
 			direction = "in"
+		case p.Auth == s2s.AsComponent:
+			direction = "component"
 		}
 		if p.Up {
 			n[admin.PeerKind{Wire: "XMPP", Direction: direction}]++
 		}
 	}
 	return n
+}
+
+// Components implements [admin.Status].
+func (g status) Components() map[admin.Component]bool {
+	up := map[admin.Component]bool{}
+	for _, a := range g.components.list() {
+		up[admin.Component{Domain: a.Domain, Server: a.Server}] = a.Status().Up
+	}
+	return up
+}
+
+// streams returns the state of all pairs of domains, those of components
+// included.
+func (g *Gateway) streams() []s2s.Status {
+	all := g.s2s.Peers()
+	for _, a := range g.components.list() {
+		all = append(all, a.Status())
+	}
+	return all
 }
 
 // Expiry implements [admin.Status].

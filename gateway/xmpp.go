@@ -2,14 +2,20 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
 	"mellium.im/xmpp/jid"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/xep"
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
+	"cpimgate/federation/locate"
+	"cpimgate/gateway/config"
+	"cpimgate/gateway/policy"
 	"cpimgate/gateway/step"
 	"cpimgate/gateway/talk"
 	"cpimgate/mapping"
@@ -20,51 +26,107 @@ import (
 const nsMUC = "http://jabber.org/protocol/muc"
 
 // xmppDoor is the entrance for XMPP: it implements [s2s.Handler].
-type xmppDoor struct{ *Gateway }
+type xmppDoor struct {
+	*Gateway
+	component *attached // that stanzas come by; nil: streams between servers
+}
 
 // ServeStanza takes one message or presence stanza that the stream has checked.
 func (g xmppDoor) ServeStanza(ctx context.Context, e *xmltree.Element, peer federation.Peer) {
-	h, err := xep.HeaderOf(e)
-	if err == nil {
-		err = g.stanza(e, h, peer)
+	a := &arrival{e: e, peer: peer}
+	var err error
+	if a.h, err = xep.HeaderOf(e); err == nil {
+		err = g.stanza(ctx, a)
 	}
-	if err == nil {
+	if err != nil {
+		g.refuseStanza(ctx, a, err)
+	}
+}
+
+// An arrival is a stanza on its way to its conversation.
+type arrival struct {
+	e        *xmltree.Element
+	h        xep.Header
+	peer     federation.Peer
+	from, to step.Party
+	alias    bool // it was sent to a gateway name
+}
+
+// refuseStanza tells the sender of a stanza why it was not taken, unless
+// another has written it in his name.
+func (g xmppDoor) refuseStanza(ctx context.Context, a *arrival, err error) {
+	g.refused(ctx, federation.XMPP, a.peer.String(), a.e.Get("from"), a.e.Get("to"), err)
+	if r, ok := errors.AsType[*policy.Refused](err); ok && r.Rule == policy.Spoofed {
 		return
 	}
-	g.refused(ctx, federation.XMPP, peer.String(), e.Get("from"), e.Get("to"), err)
-	g.send(g.stanzaRefusal(h, err))
+	answer := g.stanzaRefusal(a.h, err)
+	if g.component != nil {
+		g.sendBy(g.component, answer)
+		return
+	}
+	g.send(answer)
 }
 
 // stanza hands a message to the conversation of its two parties. What is not
 // carried yet is answered as decision D-85 says: rooms are not there, presence
 // is left without an answer (never "unsubscribed").
-func (g xmppDoor) stanza(e *xmltree.Element, h xep.Header, peer federation.Peer) error {
-	switch {
-	case h.Name == "presence" && e.Child(nsMUC, "x") != nil && h.Type == "":
-		return errNoRooms
-	case h.Name == "presence":
+func (g xmppDoor) stanza(ctx context.Context, a *arrival) error {
+	enters := a.h.Type == "" && a.e.Child(nsMUC, "x") != nil
+	if a.h.Name == "presence" && !enters {
 		g.admin.Ignored("presence is not carried yet")
 		return nil
-	case h.Type == "groupchat":
+	}
+	if err := g.vouched(a); err != nil {
+		return err
+	}
+	if a.h.Name == "presence" || a.h.Type == "groupchat" {
 		return errNoRooms
 	}
-	m, err := xep.ParseMessage(e)
+	m, err := xep.ParseMessage(a.e)
 	if err != nil {
 		return err
 	}
-	from, to, err := g.xmppParties(m)
-	if err != nil {
+	if err := g.xmppParties(a); err != nil {
 		return err
 	}
-	key := talk.Key(to.JID, from.JID)
+	key := talk.Key(a.to.JID, a.from.JID)
 	if m.Type == "error" {
 		g.shards.Report(key, step.Reply{Of: step.Ref(m.ID), From: m.From, Error: m.Error})
 		return nil
 	}
-	if err := g.admit(federation.XMPP, from.URI.Host, from.URI, to.URI); err != nil {
+	if err := g.admit(federation.XMPP, a.from.URI.Host, a.from.URI, a.to.URI); err != nil {
 		return err
 	}
-	return g.shards.Post(key, step.Got{Peer: from.URI.Host, From: from, To: to, Message: m})
+	got := step.Got{Peer: a.from.URI.Host, From: a.from, To: a.to, Message: m}
+	if !a.alias {
+		return g.shards.Post(key, got)
+	}
+	return g.choose(a, func(err error) {
+		if err == nil {
+			err = g.shards.Post(key, got)
+		}
+		if err != nil {
+			g.refuseStanza(ctx, a, err)
+		}
+	})
+}
+
+// vouched checks that a stanza may come from where it came. Between servers the
+// stream has seen to that. The server of a component speaks for its own users
+// (D-72). Whom else it relays it has verified (XF-72), but he is not among those
+// whom we serve, and hears it (RES-23). What has its sender in a domain that
+// reaches XMPP through nobody but us is forged.
+func (g xmppDoor) vouched(a *arrival) error {
+	from := a.h.From.Domainpart()
+	if g.component == nil || a.peer.SpeaksFor(from) {
+		return nil
+	}
+	domain, err := federation.Domain(from)
+	ours := func(c config.Attachment) bool { return c.Domain == domain }
+	if err != nil || g.book.Stands(federation.XMPP, domain) || slices.ContainsFunc(g.settings.Settings().Attachments(), ours) {
+		return policy.Refuse(policy.Spoofed, fault.E(fault.Forbidden, "not authorised for this sender"))
+	}
+	return errNotServed
 }
 
 // errNoRooms is what a user of a domain without rooms answers (RFC 6121,
@@ -82,34 +144,86 @@ var errNobody = &mapping.StanzaRefusal{
 }
 
 // xmppParties names the two users of a stanza as both worlds write them (RFC
-// 7247, section 6). The stream has proved the sender's domain.
-func (g xmppDoor) xmppParties(m *xep.Message) (from, to step.Party, err error) {
-	from.JID, to.JID = m.From, m.To
-	if from.URI, err = mapping.ToURI(m.From); err != nil {
-		return from, to, &mapping.StanzaRefusal{Type: "modify", Condition: "jid-malformed", Err: err} // ADDR-27
+// 7247, section 6).
+func (g xmppDoor) xmppParties(a *arrival) (err error) {
+	a.from.JID, a.to.JID = a.h.From, a.h.To
+	if a.from.URI, err = mapping.ToURI(a.h.From); err != nil {
+		return &mapping.StanzaRefusal{Type: "modify", Condition: "jid-malformed", Err: err} // ADDR-27
 	}
-	if m.To.Localpart() == "" {
-		return from, to, errNobody // MSG-72
+	if a.h.To.Localpart() == "" {
+		return errNobody // MSG-72
 	}
-	domain, err := federation.Domain(m.To.Domainpart())
+	domain, err := federation.Domain(a.h.To.Domainpart())
 	if err != nil {
-		return from, to, err
+		return err
 	}
-	home, behind := g.book.Behind(domain)
-	switch {
-	case !g.book.Stands(federation.XMPP, domain): // any more
-		return from, to, errNotServed
-	case !behind:
-		to.URI, err = mapping.ToURI(m.To)
-	case home.Domain == from.URI.Host:
-		to.URI, err = mapping.GatewayURI(m.To)
-	default: // only the home may use its gateway name (RES-23)
-		return from, to, errNotServed
+	home, _ := g.book.Home(a.from.URI.Host)
+	if a.alias = domain == home.Gateway; a.alias {
+		a.to.URI, err = mapping.GatewayURI(a.h.To)
+	} else {
+		a.to.URI, err = mapping.ToURI(a.h.To)
+	}
+	if !g.serves(home, domain) {
+		return errNotServed
 	}
 	if err != nil {
-		return from, to, err
+		return err
 	}
-	return from, to, g.allowed(from.URI.Host, to.URI.Host)
+	return g.allowed(a.from.URI.Host, a.to.URI.Host)
+}
+
+// serves reports whether we still take what users of a home, or of none, send to
+// a domain. Only a home may use its gateway name and its components (RES-23).
+func (g xmppDoor) serves(home federation.Home, domain string) bool {
+	if g.component != nil {
+		return g.settings.Attached(home.Domain, domain)
+	}
+	_, ours := g.book.Home(domain)
+	return g.book.Stands(federation.XMPP, domain) && (ours || home.Gateway == domain)
+}
+
+// choose finds out whether what was sent to a gateway name is for us to convert,
+// and says so to then. A domain that says that it speaks XMPP is reached by it:
+// the sender is told where (RFC 7247, section 5; RES-01, RES-03). But one who has
+// written to us by SIP is answered by SIP. A component is the operator's word
+// that a domain speaks SIP, and nobody is asked.
+func (g xmppDoor) choose(a *arrival, then func(error)) error {
+	if home, ours := g.book.Home(a.to.URI.Host); ours {
+		if home.Users == federation.XMPP {
+			return elsewhere(a.to.URI)
+		}
+		then(nil)
+		return nil
+	}
+	return g.routes.ask(a.to.URI.Host, func(s locate.Speech, err error) {
+		wire := federation.XMPP
+		if err == nil {
+			wire, _, err = s.Choose(federation.XMPP)
+		}
+		switch {
+		case wire == federation.SIP || g.policy.Met(a.from.URI, a.to.URI):
+			err = nil
+		case err == nil && s.Bare:
+			err = fault.Wrap(fault.NoRoute, errBare, "this domain does not say that it speaks SIP")
+		case err == nil:
+			err = elsewhere(a.to.URI)
+		}
+		then(err)
+	})
+}
+
+var errBare = errors.New("it has no service records; if it does speak SIP, say where with the setting sip of that peer")
+
+// elsewhere refuses a message to a user who is reached without us.
+func elsewhere(to sip.Uri) error {
+	r := &mapping.StanzaRefusal{
+		Type: "modify", Condition: "redirect",
+		Err: fault.E(fault.Unsupported, "this user is reached by XMPP, without a gateway"),
+	}
+	if j, err := mapping.ToJID(to); err == nil {
+		r.Address = mapping.FormatXMPP(j)
+	}
+	return r
 }
 
 // stanzaRefusal is the one place where a failure of ours becomes a stanza
@@ -123,10 +237,16 @@ func (g *Gateway) stanzaRefusal(h xep.Header, err error) *xmltree.Element {
 
 // send sends a stanza of which nobody waits to hear.
 func (g *Gateway) send(e *xmltree.Element) {
+	if e != nil {
+		g.sendBy(g.carrier(e), e)
+	}
+}
+
+func (g *Gateway) sendBy(by carrier, e *xmltree.Element) {
 	if e == nil {
 		return
 	}
-	g.s2s.Send(e, time.Time{}, func(how federation.How, err error) {
+	by.Send(e, time.Time{}, func(how federation.How, err error) {
 		if how == federation.GivenUp {
 			g.admin.Ignored("a stanza that nobody waits for was not sent")
 			g.log.Info("not sent", "wire", federation.XMPP, "to", e.Get("to"), "err", err)

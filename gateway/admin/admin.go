@@ -31,12 +31,18 @@ type Status interface {
 	// Peers returns the number of connections by wire and direction.
 	Peers() map[PeerKind]int
 
+	// Components returns which of our components have their stream.
+	Components() map[Component]bool
+
 	// Expiry returns when each of our certificates ends, by its first name.
 	Expiry() map[string]time.Time
 }
 
 // A PeerKind is a class of connections.
 type PeerKind struct{ Wire, Direction string }
+
+// A Component is a domain by which we are part of an XMPP server.
+type Component struct{ Domain, Server string }
 
 // A Server answers /healthz and /metrics, and on loopback /debug/pprof/.
 type Server struct {
@@ -127,6 +133,7 @@ var (
 	conversations = prometheus.NewDesc("cpimgate_conversations", "Conversations in memory.", nil, nil)
 	events        = prometheus.NewDesc("cpimgate_events_waiting", "Events that wait for a shard.", nil, nil)
 	connections   = prometheus.NewDesc("cpimgate_connections", "Connections to peers.", []string{"wire", "direction"}, nil)
+	components    = prometheus.NewDesc("cpimgate_component_up", "1 where we are attached to an XMPP server as this component, else 0.", []string{"domain", "server"}, nil)
 	expiry        = prometheus.NewDesc("cpimgate_certificate_expiry_seconds", "When each of our certificates ends, in Unix time.", []string{"name"}, nil)
 )
 
@@ -135,6 +142,7 @@ func (l *live) Describe(c chan<- *prometheus.Desc) {
 	c <- conversations
 	c <- events
 	c <- connections
+	c <- components
 	c <- expiry
 }
 
@@ -148,6 +156,13 @@ func (l *live) Collect(c chan<- prometheus.Metric) {
 	gauge(events, float64(waiting))
 	for k, n := range l.status.Peers() {
 		gauge(connections, float64(n), k.Wire, k.Direction)
+	}
+	for k, up := range l.status.Components() {
+		value := 0.0
+		if up {
+			value = 1
+		}
+		gauge(components, value, k.Domain, k.Server)
 	}
 	for name, at := range l.status.Expiry() {
 		gauge(expiry, float64(at.Unix()), name)

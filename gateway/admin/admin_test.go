@@ -18,6 +18,9 @@ type status struct{ err error }
 func (s *status) Healthy() error          { return s.err }
 func (s *status) Load() (int, int)        { return 3, 7 }
 func (s *status) Peers() map[PeerKind]int { return map[PeerKind]int{{"XMPP", "in"}: 2} }
+func (s *status) Components() map[Component]bool {
+	return map[Component]bool{{"sip.example", "127.0.0.1:5347"}: true, {"gw.example", "127.0.0.1:5347"}: false}
+}
 func (s *status) Expiry() map[string]time.Time {
 	return map[string]time.Time{"gw.example": time.Unix(42, 0)}
 }
@@ -62,6 +65,8 @@ func TestServer(t *testing.T) {
 		`cpimgate_policy_total{rule="spoofed",wire="SIP"} 1`,
 		`cpimgate_conversations 3`, `cpimgate_events_waiting 7`,
 		`cpimgate_connections{direction="in",wire="XMPP"} 2`,
+		`cpimgate_component_up{domain="sip.example",server="127.0.0.1:5347"} 1`,
+		`cpimgate_component_up{domain="gw.example",server="127.0.0.1:5347"} 0`,
 		`cpimgate_certificate_expiry_seconds{name="gw.example"} 42`,
 	} {
 		if !strings.Contains(body, want+"\n") {

@@ -29,16 +29,6 @@ func (c *Config) Stands(w federation.Wire, domain string) bool {
 	})
 }
 
-// Behind returns the XMPP home whose gateway name domain is.
-func (c *Config) Behind(domain string) (federation.Home, bool) {
-	for _, h := range c.homes {
-		if h.Gateway != "" && h.Gateway == domain {
-			return h, true
-		}
-	}
-	return federation.Home{}, false
-}
-
 // Rules implements [federation.Book]. A home is allowed where its own entry does
 // not say otherwise: "*" is about others.
 func (c *Config) Rules(domain string) federation.Rules {

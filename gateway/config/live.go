@@ -38,9 +38,6 @@ func (l *Live) Credentials(domain, realm string) (user, password string, ok bool
 	return l.Settings().Credentials(domain, realm)
 }
 
-// Behind returns the XMPP home whose gateway name domain is.
-func (l *Live) Behind(domain string) (federation.Home, bool) { return l.Settings().Behind(domain) }
-
 // Attached reports whether the users of home see domain by a component.
 func (l *Live) Attached(home, domain string) bool { return l.Settings().Attached(home, domain) }
 

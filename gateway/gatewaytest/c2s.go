@@ -32,7 +32,6 @@ type c2s struct {
 	mu       sync.Mutex
 	sessions map[string]*session // that are bound, by full JID
 	conns    int
-	wg       sync.WaitGroup // connections; run waits
 }
 
 // openTo lets clients in.
@@ -55,11 +54,25 @@ func (d *XMPPDomain) openTo(address string) error {
 
 // run takes connections until ctx is done.
 func (c *c2s) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.listen.Close() })
+	return accept(ctx, c.listen, func(nc net.Conn) {
+		if !c.admit() {
+			nc.Close()
+			return
+		}
+		defer c.leave()
+		newSession(c, nc).run(ctx)
+	})
+}
+
+// accept hands connections to serve, on goroutines that it waits for, until ctx
+// is done.
+func accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
+	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
-	defer c.wg.Wait()
+	var served sync.WaitGroup
+	defer served.Wait()
 	for {
-		nc, err := c.listen.Accept()
+		nc, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -68,14 +81,8 @@ func (c *c2s) run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			return err
-		case !c.admit():
-			nc.Close()
-			continue
 		}
-		c.wg.Go(func() {
-			defer c.leave()
-			newSession(c, nc).run(ctx)
-		})
+		served.Go(func() { serve(nc) })
 	}
 }
 

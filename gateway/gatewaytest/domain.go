@@ -57,6 +57,9 @@ type Settings struct {
 	// Clients is where the programs of its people may connect, an address of
 	// loopback with a port; "" is nowhere.
 	Clients string
+
+	// Components are taken by an XMPP domain, with their secrets; nil: none are.
+	Components map[string]string
 }
 
 func (s Settings) network() federation.Net {
@@ -237,6 +240,7 @@ type XMPPDomain struct {
 	door    *door
 	port    int
 	clients *c2s // nil: nobody's programs connect
+	hub     *hub // nil: no components
 
 	Stanzas chan *xmltree.Element  // what its users have received, errors too, unless Take is set
 	Take    func(*xmltree.Element) // takes it instead; set before anything comes
@@ -259,6 +263,12 @@ func NewXMPPDomain(s Settings) (*XMPPDomain, error) {
 			return nil, err
 		}
 	}
+	if s.Components != nil {
+		if err := d.openToComponents(s.Components); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
 	d.s2s = s2s.New(s2s.Config{
 		Name: "small domain", Book: b, Locate: find, Trust: store, Handler: d, StartTLS: []net.Listener{d.door}, Dial: s.network().Dial, Log: s.Log,
 	})
@@ -272,12 +282,14 @@ func (d *XMPPDomain) Zone() string {
 
 // Run serves until ctx is done.
 func (d *XMPPDomain) Run(ctx context.Context) error {
-	if d.clients == nil {
-		return d.s2s.Run(ctx)
-	}
 	run, ctx := errgroup.WithContext(ctx)
 	run.Go(func() error { return d.s2s.Run(ctx) })
-	run.Go(func() error { return d.clients.run(ctx) })
+	if d.clients != nil {
+		run.Go(func() error { return d.clients.run(ctx) })
+	}
+	if d.hub != nil {
+		run.Go(func() error { return d.hub.run(ctx) })
+	}
 	return run.Wait()
 }
 
@@ -325,8 +337,13 @@ func (d *XMPPDomain) refuse(h xep.Header, why *xep.Error) {
 	}
 }
 
-// Send sends a stanza to the domain of its address.
+// Send sends a stanza to the domain of its address, or to the component.
 func (d *XMPPDomain) Send(e *xmltree.Element) error {
+	if d.hub != nil {
+		if ours, err := d.hub.deliver(e); ours {
+			return err
+		}
+	}
 	c := make(chan error, 1)
 	d.s2s.Send(e, time.Time{}, func(_ federation.How, err error) { c <- err })
 	return <-c

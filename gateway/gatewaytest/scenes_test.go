@@ -36,14 +36,25 @@ func TestScenes(t *testing.T) {
 			t.Log("not played:", a.why)
 			return
 		}
-		synctest.Test(t, func(t *testing.T) {
-			time.Sleep(time.Until(curtain)) // of the bubble
-			w := world(t, cast(Options{Net: NewMemory(), YAML: errorWindow(300 * time.Millisecond)}))
-			Play(t, s, newStage(w, bubble{}, func(yaml string) error {
-				_, _, err := w.Reload(yaml)
-				return err
-			}))
-		})
+		inMemory(t, s, Options{})
+	})
+}
+
+// inMemory plays a scene in a bubble.
+func inMemory(t *testing.T, s *testdata.Scene, o Options) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(curtain)) // of the bubble
+		o.Net, o.YAML = NewMemory(), errorWindow(300*time.Millisecond)
+		w := world(t, cast(o))
+		for domain := range o.Attached {
+			if err := w.XMPP.Await(domain, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		Play(t, s, newStage(w, bubble{}, func(yaml string) error {
+			_, _, err := w.Reload(yaml)
+			return err
+		}))
 	})
 }
 
@@ -55,6 +66,27 @@ func TestAlone(t *testing.T) {
 			t.Errorf("%s has no place in the list of scenes that not every way can play", name)
 		}
 	}
+}
+
+// TestComponentScenes plays them once more where the XMPP domain is ours and
+// sees the SIP domain as a component, under the same names (XF-72; decision
+// D-74). What happens to streams between servers is not played.
+func TestComponentScenes(t *testing.T) {
+	played := 0
+	testdata.Scenes(t, "talk", func(t *testing.T, s *testdata.Scene) {
+		if a, ok := alone[s.Name]; ok && !a.memory || betweenServers(s) {
+			return
+		}
+		played++
+		inMemory(t, s, Options{Attached: map[string]string{"example.net": "secret"}})
+	})
+	if played < 30 {
+		t.Errorf("only %d scenes were played", played)
+	}
+}
+
+func betweenServers(s *testdata.Scene) bool {
+	return slices.ContainsFunc(s.Turns, func(turn testdata.Section) bool { return strings.HasPrefix(turn.Name, "xmpp ") })
 }
 
 // TestProgram plays the scenes by the program that operators run, in a process

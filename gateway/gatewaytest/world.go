@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -65,8 +68,12 @@ type Options struct {
 	SIP, XMPP           string   // domains; example.net and example.com
 	SIPUsers, XMPPUsers []string // romeo and juliet
 	YAML                string   // more settings of the gateway
-	Admin               string   // where the gateway shows health and metrics; off
-	Version             string   // of the gateway; test
+
+	// Attached turns the world round: the XMPP domain is the gateway's, which it
+	// sees as components by these secrets; the SIP domain is out there.
+	Attached map[string]string
+	Admin    string // where the gateway shows health and metrics; off
+	Version  string // of the gateway; test
 
 	// Where the programs of the people may connect, each an address of loopback
 	// with a port; "" is nowhere.
@@ -146,7 +153,7 @@ func (w *World) build(o Options) error {
 	if w.SIP, err = NewSIPDomain(s); err != nil {
 		return err
 	}
-	s.Domain, s.Users, s.Clients = o.XMPP, o.XMPPUsers, o.XMPPClients
+	s.Domain, s.Users, s.Clients, s.Components = o.XMPP, o.XMPPUsers, o.XMPPClients, o.Attached
 	if w.XMPP, err = NewXMPPDomain(s); err != nil {
 		return err
 	}
@@ -193,18 +200,42 @@ func (w *World) gateway(o Options) error {
 // configure makes the certificate and the settings of the gateway.
 func (w *World) configure(o Options) error {
 	var err error
-	if _, _, w.CAFile, err = w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP, "sip:gw." + o.SIP}}); err != nil {
+	if _, _, w.CAFile, err = w.CA.Files(w.dir, trusttest.Options{DNS: []string{o.SIP, "gw." + o.XMPP}, SIPURI: []string{"sip:" + o.SIP, "sip:" + o.XMPP, "sip:gw." + o.SIP}}); err != nil {
 		return err
 	}
+	home := fmt.Sprintf(`%s: {users: sip, server: "sip:%[1]s:%d;transport=tls"}`, o.SIP, w.SIP.port)
+	if o.Attached != nil {
+		if home, err = w.attached(o); err != nil {
+			return err
+		}
+	}
 	w.YAML = fmt.Sprintf(`domains:
-  %s: {users: sip, server: "sip:%[1]s:%d;transport=tls"}
+  %s
 tls: {cert: cert.pem, key: key.pem}
-listen: {name: gw.%[1]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0.1:0", xmpps: off, admin: %[4]q}
-%[3]s`, o.SIP, w.SIP.port, o.YAML, cmp.Or(o.Admin, "off"))
+listen: {name: gw.%[2]s, sip: "127.0.0.1:0", sips: "127.0.0.1:0", xmpp: "127.0.0.1:0", xmpps: off, admin: %[4]q}
+%[3]s`, home, o.SIP, o.YAML, cmp.Or(o.Admin, "off"))
 	if w.DNS != "" {
 		w.YAML = fmt.Sprintf("dns: {resolvers: [%q]}\n", w.DNS) + w.YAML
 	}
 	return nil
+}
+
+// attached returns the settings of the XMPP domain when it is ours. Its gateway
+// name is gw. before its own.
+func (w *World) attached(o Options) (string, error) {
+	var parts []string
+	for _, domain := range slices.Sorted(maps.Keys(o.Attached)) {
+		if err := w.Secret(domain, o.Attached[domain]); err != nil {
+			return "", err
+		}
+		parts = append(parts, fmt.Sprintf("%s: {server: %q, secret_file: %[1]s}", domain, w.XMPP.Components()))
+	}
+	return fmt.Sprintf("%s: {users: xmpp, gateway: gw.%[1]s, components: {%s}}", o.XMPP, strings.Join(parts, ", ")), nil
+}
+
+// Secret writes the file with the secret of a component, which has its name.
+func (w *World) Secret(domain, secret string) error {
+	return os.WriteFile(filepath.Join(w.dir, domain), []byte(secret), 0o600)
 }
 
 // Write writes settings to the gateway's file, and returns its name.

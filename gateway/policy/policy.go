@@ -157,6 +157,10 @@ func (e *Engine) knows(now time.Time, from, to string, perMinute float64) bool {
 	return true
 }
 
+// Met reports whether two users have written to each other, as far as we
+// remember.
+func (e *Engine) Met(a, b sip.Uri) bool { return e.met.Contains(ordered(Name(a), Name(b))) }
+
 // allow counts one of key against a rate, with a burst of some seconds' worth.
 func allow(c *lru.Cache[string, *rate.Limiter], now time.Time, key string, perSecond float64, seconds int) bool {
 	size := max(1, int(perSecond*float64(seconds)+0.5))

@@ -189,7 +189,7 @@ func (l *look) from(w federation.Wire) string {
 			return h.Domain
 		case w == federation.XMPP && h.Users == federation.SIP && h.Domain != l.domain:
 			return h.Domain
-		case w == federation.XMPP && h.Users == federation.XMPP:
+		case w == federation.XMPP && h.Users == federation.XMPP && l.Settings.Stands(w, h.Gateway):
 			return h.Gateway
 		}
 	}
