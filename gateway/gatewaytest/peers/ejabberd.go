@@ -3,8 +3,10 @@ package peers
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +19,14 @@ type EjabberdConfig struct {
 	// Dialback lets peers whose certificate proves nothing identify themselves
 	// by dialback (XEP-0220), inside TLS. Without it only certificates count.
 	Dialback bool
+
+	// Components are taken at port 5347 (XEP-0114): domains with their secrets.
+	// With any, messages to users who are not there are kept for them.
+	Components map[string]string
+
+	// Apart gives each component a listener of its own, from port 5347 up, in the
+	// order of their names. In one listener, each connection stands for all.
+	Apart bool
 
 	// Authority signs its certificate; nil is the net's.
 	Authority *CA
@@ -50,7 +60,7 @@ listen:
   - {port: 5223, ip: "%[5]s", module: ejabberd_c2s, tls: true}
   - {port: 5269, ip: "%[5]s", module: ejabberd_s2s_in}
   - {port: 5270, ip: "%[5]s", module: ejabberd_s2s_in, tls: true}
-modules:
+%[6]smodules:
   mod_disco: {}
   mod_ping: {}
   mod_roster: {}
@@ -64,14 +74,34 @@ const ejabberdLibs = "/usr/lib/*/ejabberd-*/ebin/ejabberd.app"
 func (n *Net) StartEjabberd(c EjabberdConfig) *Ejabberd {
 	n.t.Helper()
 	e := &Ejabberd{EjabberdConfig: c, Addr: n.Addr(c.Host), net: n, dir: "ejabberd-" + c.Domain}
-	cert, key := cmp.Or(c.Authority, n.CA).Issue(c.Domain)
-	text := fmt.Sprintf(ejabberdConfig, c.Domain, cert, key, cmp.Or(c.Roots, n.CA).File, e.Addr)
+	cert, key := cmp.Or(c.Authority, n.CA).Issue(append([]string{c.Domain}, slices.Sorted(maps.Keys(c.Components))...)...)
+	components := c.listeners(e.Addr)
+	text := fmt.Sprintf(ejabberdConfig, c.Domain, cert, key, cmp.Or(c.Roots, n.CA).File, e.Addr, components)
+	if components != "" {
+		text += "  mod_offline: {}\n"
+	}
 	if c.Dialback {
 		text += "  mod_s2s_dialback: {}\n"
 	}
 	n.write(e.dir+"/ejabberd.yml", text)
 	e.Start()
 	return e
+}
+
+// listeners returns those for components.
+func (c EjabberdConfig) listeners(at netip.Addr) string {
+	var hosts []string
+	for _, domain := range slices.Sorted(maps.Keys(c.Components)) {
+		hosts = append(hosts, fmt.Sprintf("%q: {password: %q}", domain, c.Components[domain]))
+	}
+	if len(hosts) > 0 && !c.Apart {
+		hosts = []string{strings.Join(hosts, ", ")}
+	}
+	var text strings.Builder
+	for i, some := range hosts {
+		fmt.Fprintf(&text, "  - {port: %d, ip: %q, module: ejabberd_service, hosts: {%s}}\n", 5347+i, at, some)
+	}
+	return text.String()
 }
 
 // Start runs the server again after Stop or Kill. It is the Erlang machine
@@ -95,7 +125,7 @@ func (e *Ejabberd) Start() {
 		"ERL_INETRC="+e.net.write(e.dir+"/inetrc", "{lookup, [file, native]}.\n{file, resolv, \"/etc/resolv.conf\"}.\n"))
 	e.Process = e.net.start("ejabberd "+e.Domain, cmd)
 	e.AwaitLine(0, "users are there")
-	for _, port := range []uint16{5222, 5269, 5270} {
+	for _, port := range serverPorts(e.Components) {
 		e.until(fmt.Sprintf("port %d", port), func() error { return dial(netip.AddrPortFrom(e.Addr, port)) })
 	}
 }

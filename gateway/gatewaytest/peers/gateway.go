@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 )
 
 // A GatewayConfig says how our own binary is run.
@@ -71,6 +73,24 @@ func (g *Gateway) configure() {
 	cert, key := cmp.Or(g.Authority, g.net.CA).Issue(g.Names...)
 	g.file = g.net.write("gateway/cpimgate.yaml", g.net.Text(g.Config)+
 		fmt.Sprintf(gatewayRest, g.Addr, cert, key, g.Names[0], g.net.DNS()))
+}
+
+// Secret writes a secret for the gateway into a file beside its configuration.
+func (n *Net) Secret(name, secret string) {
+	n.t.Helper()
+	if err := os.Chmod(n.write("gateway/"+name, secret+"\n"), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Reload has the gateway read its file again.
+func (g *Gateway) Reload() {
+	g.net.t.Helper()
+	mark := g.Log.Len()
+	if err := g.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		g.net.t.Fatal(err)
+	}
+	g.AwaitLine(mark, "settings read again")
 }
 
 // Start runs the gateway again after Stop or Kill. A crash fails the test, and

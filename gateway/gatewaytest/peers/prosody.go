@@ -3,9 +3,11 @@ package peers
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -25,6 +27,10 @@ type ProsodyConfig struct {
 	SecureAuth bool
 
 	Verbose bool // log every stanza
+
+	// Components are taken at port 5347 (XEP-0114): domains with their secrets.
+	// With any, messages to users who are not there are kept for them.
+	Components map[string]string
 
 	// Authority signs its certificate; nil is the net's.
 	Authority *CA
@@ -52,6 +58,7 @@ data_path = "%[1]s/data"
 log = { { levels = { min = "%[9]s" }, to = "console" } }
 modules_enabled = { "roster", "saslauth", "tls", "disco", "ping", "version", "smacks", "s2s_bidi", %[2]s }
 interfaces = { "%[3]s" }
+component_interfaces = { "%[3]s" }
 c2s_direct_tls_ports = { 5223 }
 s2s_direct_tls_ports = { 5270 }
 authentication = "internal_plain"
@@ -87,7 +94,7 @@ func (p *Prosody) Certify(by *CA) {
 }
 
 func (p *Prosody) configure() {
-	cert, key := cmp.Or(p.Authority, p.net.CA).Issue(p.Domain)
+	cert, key := cmp.Or(p.Authority, p.net.CA).Issue(append([]string{p.Domain}, slices.Sorted(maps.Keys(p.Components))...)...)
 	roots := cmp.Or(p.Roots, p.net.CA)
 	modules, level := `"dialback"`, "info"
 	if p.Verbose {
@@ -96,8 +103,15 @@ func (p *Prosody) configure() {
 	if p.SecureAuth {
 		modules = ""
 	}
+	components := ""
+	if len(p.Components) > 0 {
+		modules = `"offline", ` + modules
+	}
+	for domain, secret := range p.Components {
+		components += fmt.Sprintf("Component %q\n\tcomponent_secret = %q\n", domain, secret)
+	}
 	dir := p.net.Dir + "/prosody-" + p.Domain
-	p.net.write(p.path, fmt.Sprintf(prosodyConfig, dir, modules, p.Addr, p.SecureAuth, cert, key, roots.File, p.Domain, level))
+	p.net.write(p.path, fmt.Sprintf(prosodyConfig, dir, modules, p.Addr, p.SecureAuth, cert, key, roots.File, p.Domain, level)+components)
 	if err := os.MkdirAll(dir+"/data", 0o755); err != nil {
 		p.net.t.Fatal(err)
 	}
@@ -107,9 +121,18 @@ func (p *Prosody) configure() {
 func (p *Prosody) Start() {
 	p.net.t.Helper()
 	p.Process = p.net.start("prosody "+p.Domain, p.net.command("prosody", "-F", "--config", p.net.Dir+"/"+p.path))
-	for _, port := range []uint16{5222, 5269, 5270} {
+	for _, port := range serverPorts(p.Components) {
 		p.until(fmt.Sprintf("port %d", port), func() error { return dial(netip.AddrPortFrom(p.Addr, port)) })
 	}
+}
+
+// serverPorts are where an XMPP server listens when it is up.
+func serverPorts(components map[string]string) []uint16 {
+	ports := []uint16{5222, 5269, 5270}
+	if len(components) > 0 {
+		ports = append(ports, 5347)
+	}
+	return ports
 }
 
 // dial reports whether somebody accepts connections there.
