@@ -64,10 +64,23 @@
 // refused after we have said yes has no transaction left: it becomes an IMDN if
 // one was asked for, else it is counted.
 //
+// An XMPP server that has us as a component (XEP-0114) acknowledges nothing: what
+// it has taken is known when it answers a ping that was sent behind it.
+//
 // Two users who both use SIP, in domains on either side of us, have a machine of
 // their own (talk.Border): nothing is mapped, the same promises hold. A foreign
 // domain that a SIP user writes to is asked by DNS which protocol it speaks
-// (routes.go); who asks for one domain is answered in order.
+// (routes.go); who asks for one domain is answered in order. So is one that an
+// XMPP user writes to under a gateway name. A component is the operator's word
+// that its domain speaks SIP, and so is what its users have written.
+//
+// # Who speaks for whom
+//
+// Between domains a connection proves the one that it speaks for. Over a
+// component the XMPP server speaks for the homes that name it, and for nobody
+// else whom we serve: those whom it relays it has verified, and they hear that
+// they are not served (xmpp.go). A component's name is no domain that we take
+// streams for, and a stanza in the name of one is forged.
 //
 // # Machines
 //
