@@ -55,6 +55,16 @@ func (a *arrival) Answer(res *sip.Response) error {
 	return fault.Wrap(fault.Timeout, err, "the sender's connection is gone")
 }
 
+// astray follows a final response that was to be written, and was not.
+func (a *arrival) astray(res *sip.Response, text string, err error) {
+	a.mu.Lock()
+	peer := a.peer
+	a.mu.Unlock()
+	if peer.Proof == federation.Claimed || !a.reconnect(res, text, peer) {
+		a.log(slog.LevelInfo, "answer was lost", "status", res.StatusCode, "err", err)
+	}
+}
+
 // dress makes a response fit for the wire, and returns its text too.
 func (a *arrival) dress(res *sip.Response) (*sip.Response, string) {
 	if a.req.Method != sip.INVITE && res.StatusCode == sip.StatusRequestTimeout {

@@ -81,8 +81,7 @@ func (s *stream) expired(started time.Time) error {
 		return fault.E(fault.Timeout, "idle")
 	case k.pinged.IsZero():
 		k.pinged, k.asked = now, true
-		_, err := s.write(blank)
-		return err
+		return s.say(blank, letter{})
 	case k.answers:
 		s.t.log.Info("connection closed: no answer to a ping", "peer", s.name())
 		return fault.E(fault.Timeout, "no answer to a ping")
@@ -106,7 +105,7 @@ func (s *stream) keepAlive() error {
 			continue
 		}
 		s.buf = s.buf[4:]
-		if _, err := s.write(crlf); err != nil {
+		if err := s.say(crlf, letter{}); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,8 @@ type stream struct {
 	heard bool   // a whole message has come
 	keep  keeper
 
+	writer writer
+
 	octets atomic.Int64 // when something has come, in Unix nanoseconds
 	spoken atomic.Int64 // when a message has come or gone
 
@@ -166,20 +168,17 @@ func (s *stream) alert(err error) {
 
 // Write implements [net.Conn]. sipgo writes a message at a time.
 func (s *stream) Write(p []byte) (int, error) {
-	s.t.trace(federation.Record{Out: true, Peer: s.name(), Via: s.via, Text: p})
-	s.spoken.Store(time.Now().UnixNano())
-	return s.write(p)
-}
-
-func (s *stream) write(p []byte) (int, error) {
-	if err := s.Conn.SetWriteDeadline(time.Now().Add(s.t.cfg.Limits.Write)); err != nil {
+	if err := s.send(p, letter{}); err != nil {
 		return 0, err
 	}
-	n, err := s.Conn.Write(p)
-	if err != nil { // half a message may be out: nothing can follow it
-		_ = s.Close()
-	}
-	return n, err
+	return len(p), nil
+}
+
+// send traces a message and has it written.
+func (s *stream) send(text []byte, l letter) error {
+	s.t.trace(federation.Record{Out: true, Peer: s.name(), Via: s.via, Text: text})
+	s.spoken.Store(time.Now().UnixNano())
+	return s.say(text, l)
 }
 
 // Close implements [net.Conn]. It may be called more than once.
@@ -187,7 +186,7 @@ func (s *stream) Close() error {
 	var err error
 	s.shut.Do(func() {
 		close(s.closed)
-		err = s.Conn.Close()
+		err = s.finish()
 		s.t.forget(s)
 	})
 	return err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -378,6 +379,38 @@ func TestDeaf(t *testing.T) {
 		synctest.Wait()
 		if _, n := left(tr); n != 0 {
 			t.Errorf("still open after %v", time.Since(begin))
+		}
+	})
+}
+
+// TestAstray: an answer that the peer does not read in time goes over a new
+// connection, like one whose connection is gone (RFC 3261, section 18.2.2).
+// Those that have left stay where they are.
+func TestAstray(t *testing.T) {
+	var back chan net.Conn // of the bubble
+	dial := func(_ context.Context, _ netip.Addr, address string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		back <- theirs
+		return memConn{ours}, nil
+	}
+	bubble(t, Config{Dial: dial}, func(t *testing.T, tr *Trunk, m *memory, _ *memPacket) {
+		back = make(chan net.Conn, 1)
+		w := m.dial(t)
+		w.say(raw("MESSAGE", "1"))
+		if s := w.status(); s != 200 {
+			t.Error(s)
+		}
+		w.say(raw("MESSAGE", "2"))
+		w.say(raw("MESSAGE", "3"))
+		c := <-back
+		defer c.Close()
+		again := &wire{Conn: c, t: t, r: bufio.NewReader(c)}
+		var got []string
+		for range 2 {
+			got = append(got, again.hear().(*sip.Response).CallID().Value())
+		}
+		if slices.Sort(got); !slices.Equal(got, []string{"2", "3"}) {
+			t.Errorf("answers to %v", got)
 		}
 	})
 }
