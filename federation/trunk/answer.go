@@ -37,8 +37,9 @@ func (a *arrival) Answer(res *sip.Response) error {
 		return fault.E(fault.Internal, "request has its final answer")
 	}
 	a.final = !res.IsProvisional()
-	final, peer := a.final, a.peer
+	final, peer, copies := a.final, a.peer, a.copies
 	a.mu.Unlock()
+	a.t.took(copies, res)
 	switch {
 	case final && a.ours:
 		defer a.depart()

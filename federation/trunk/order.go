@@ -48,8 +48,9 @@ type arrival struct {
 	tx      *sip.ServerTx
 	peer    federation.Peer
 	final   bool
-	nudged  bool // told that the answer takes time
-	settled bool // known is closed
+	copies  uint64 // what a repeated message shares with it; 0: a repetition is not known
+	nudged  bool   // told that the answer takes time
+	settled bool   // known is closed
 	timer   *time.Timer
 }
 

@@ -115,6 +115,9 @@ func (t *Trunk) serve(a *arrival) error {
 	req.Recipient = sipx.Resolve(req.Recipient)
 	t.distrust(req, peer)
 	t.alias(a)
+	if repeated, err := t.again(a); repeated {
+		return err
+	}
 	for _, check := range []func(*arrival) error{t.method, t.hops, t.once, t.extensions, t.content} {
 		if err := check(a); err != nil {
 			return err

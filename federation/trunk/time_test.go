@@ -3,6 +3,7 @@ package trunk
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -124,6 +125,26 @@ func left(tr *Trunk) (requests, connections int) {
 
 // silence is a Handler that forgets what it gets.
 var silence = serveFunc(func(*sip.Request, federation.Peer, Tx) error { return nil })
+
+// TestRepeatedLate: a message is taken once for as long as clients repeat it
+// (RFC 3261, section 17.1.2.2).
+func TestRepeatedLate(t *testing.T) {
+	served := 0
+	ok := serveFunc(func(req *sip.Request, _ federation.Peer, tx Tx) error {
+		served++
+		return tx.Answer(Reply(req, sip.StatusOK, "OK"))
+	})
+	bubble(t, Config{Handler: ok}, func(t *testing.T, _ *Trunk, m *memory, _ *memPacket) {
+		w := m.dial(t)
+		for i, want := range []int{1, 1, 2} {
+			go func() { _, _ = w.Write([]byte(raw("MESSAGE", fmt.Sprint(i), "Call-ID: a"))) }()
+			if s := w.status(); s != 200 || served != want {
+				t.Errorf("%d: %d, served %d", i, s, served)
+			}
+			time.Sleep(takenTime/2 + time.Second)
+		}
+	})
+}
 
 // TestForgotten: 100 when Timer E of the sender has reached T2, on any
 // transport (RFC 4320, section 4.1), and 504 at the end (decision D-70).

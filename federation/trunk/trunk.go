@@ -21,6 +21,9 @@
 //   - To a domain whose request gets no answer we give each target a share of
 //     the time that the request has, instead of 32 s (RFC 3261, section
 //     17.1.2.2): our own sender waits no longer than that.
+//   - A message that comes again in another transaction within 32 s is answered as
+//     before, if it was taken: its proxy was restarted. RFC 3261, section
+//     8.2.2.2 speaks of requests that are open only.
 //   - A request that was lost with a connection which had been in use before is
 //     sent once more to the same target, over a new connection.
 //   - Redirections are followed within the domain only, in the order of their
@@ -34,6 +37,7 @@ package trunk
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"net"
 	"slices"
@@ -136,6 +140,8 @@ type Trunk struct {
 	jobs    chan func()     // for a worker that has nothing to do
 	logins  *lru.Cache[string, []*login]
 	resting *lru.Cache[federation.Target, time.Time] // targets that asked us to wait, and until when
+	taken   *lru.Cache[uint64, taken]                // messages, see again.go
+	seed    maphash.Seed
 
 	mu         sync.Mutex
 	running    bool               // Run has begun
@@ -164,10 +170,11 @@ func New(cfg Config) *Trunk {
 		streams: make(map[string]*stream), perIP: make(map[string]int), links: make(map[linkKey]*link),
 		queued: make(map[string]int), finals: make(map[string]chan *sip.Response), arrivals: make(map[string]*arrival),
 		merged: make(map[string]string), lines: make(map[string]*line), idle: make(chan struct{}), stray: sipx.NewBranch(),
-		jobs: make(chan func()),
+		jobs: make(chan func()), seed: maphash.MakeSeed(),
 	}
 	t.logins, _ = lru.New[string, []*login](maxLogins) // these fail for sizes below one only
 	t.resting, _ = lru.New[federation.Target, time.Time](maxResting)
+	t.taken, _ = lru.New[uint64, taken](maxTaken)
 	t.layers()
 	for _, pc := range cfg.UDP {
 		t.udp = append(t.udp, newPackets(t, pc))
