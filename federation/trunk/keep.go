@@ -147,3 +147,12 @@ func expiry(cs tls.ConnectionState) time.Time { return cs.PeerCertificates[0].No
 func (s *stream) deaf(sent time.Time) bool {
 	return time.Since(sent) >= pong && s.octets.Load() < sent.UnixNano()
 }
+
+// lull is how long nothing comes before a connection is called idle. Who obeys
+// RFC 3261, section 18 closes none that was in use within the last half minute.
+const lull = time.Second
+
+// quiet reports that nothing had come for a while when a request was sent.
+func (s *stream) quiet(sent time.Time) bool {
+	return sent.Sub(time.Unix(0, s.octets.Load())) >= lull
+}

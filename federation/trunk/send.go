@@ -247,8 +247,9 @@ func (t *Trunk) try(ctx context.Context, req *sip.Request, to federation.Target,
 }
 
 // tryStream sends over a connection to the target. If one that was in use
-// before breaks, the peer has probably closed it while it was idle, and a new
-// one is tried.
+// before, but has been quiet since, breaks, the peer has probably closed it
+// because it was idle, and a new one is tried. If one that is busy breaks, the
+// peer may have taken the request, and it is not sent again.
 func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.Target, check func(int) error) (*sip.Response, error) {
 	from := ""
 	if h := req.From(); h != nil {
@@ -272,7 +273,7 @@ func (t *Trunk) tryStream(ctx context.Context, req *sip.Request, to federation.T
 			t.log.Info("connection closed: no answer", "peer", s.name())
 			_ = s.Close()
 		}
-		if err == nil || !used || !first || !errors.Is(err, sip.ErrTransactionTransport) {
+		if err == nil || !used || !first || !s.quiet(sent) || !errors.Is(err, sip.ErrTransactionTransport) {
 			return res, err
 		}
 		_ = s.Close()

@@ -255,32 +255,48 @@ func TestDialledSpeaks(t *testing.T) {
 	}
 }
 
-// TestClosedMeanwhile: the peer has closed an idle connection; the next
-// request opens another and the sender notices nothing.
+// TestClosedMeanwhile: the peer has closed a connection. If that was idle, the
+// next request opens another and the sender notices nothing; if it was busy, the
+// peer may have taken the request and nobody sends it again (RFC 2779, section
+// 5.4.2).
 func TestClosedMeanwhile(t *testing.T) {
-	bl := listenTCP(t)
-	defer bl.Close()
-	a := start(t, Config{Name: "a.example", Book: plain("b.example", uriOf(bl.Addr(), "tcp"))})
-	go func() {
-		for i := range 2 {
-			c, err := bl.Accept()
-			if err != nil {
-				return
+	for name, idle := range map[string]time.Duration{"idle": lull, "busy": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			bl := listenTCP(t)
+			defer bl.Close()
+			a := start(t, Config{Name: "a.example", Book: plain("b.example", uriOf(bl.Addr(), "tcp"))})
+			go func() {
+				for i := range 2 {
+					c, err := bl.Accept()
+					if err != nil {
+						return
+					}
+					w := &wire{Conn: c, t: t, r: bufio.NewReader(c)}
+					if req, ok := w.hear().(*sip.Request); ok {
+						w.say(sip.NewResponseFromRequest(req, 200+i, "OK", nil).String())
+					}
+					if i == 0 {
+						w.hear() // the second request, which we lose
+					}
+					c.Close()
+				}
+			}()
+			ask := func() result { return send(a, message("sip:r@a.example", "sip:j@b.example", "x"), "b.example") }
+			if res := ask(); res.status() != 200 {
+				t.Errorf("first: %v %v", res.res, res.err)
 			}
-			w := &wire{Conn: c, t: t, r: bufio.NewReader(c)}
-			if req, ok := w.hear().(*sip.Request); ok {
-				w.say(sip.NewResponseFromRequest(req, 200+i, "OK", nil).String())
+			a.mu.Lock()
+			for _, s := range a.streams { // as if it had come so long ago
+				s.octets.Store(time.Now().Add(-idle).UnixNano())
 			}
-			if i == 0 {
-				w.hear() // the second request, which we lose
+			a.mu.Unlock()
+			switch res := ask(); {
+			case idle > 0 && res.status() != 201:
+				t.Errorf("second: %v %v", res.res, res.err)
+			case idle < 0 && fault.KindOf(res.err) != fault.Timeout:
+				t.Errorf("second was sent again: %v %v", res.res, res.err)
 			}
-			c.Close()
-		}
-	}()
-	for i := range 2 {
-		if res := send(a, message("sip:r@a.example", "sip:j@b.example", "x"), "b.example"); res.status() != 200+i {
-			t.Errorf("%d: %v %v", i, res.res, res.err)
-		}
+		})
 	}
 }
 

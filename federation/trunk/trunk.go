@@ -24,8 +24,8 @@
 //   - A message that comes again in another transaction within 32 s is answered as
 //     before, if it was taken: its proxy was restarted. RFC 3261, section
 //     8.2.2.2 speaks of requests that are open only.
-//   - A request that was lost with a connection which had been in use before is
-//     sent once more to the same target, over a new connection.
+//   - A request that was lost with a connection which had been in use before, and
+//     quiet since, is sent once more to the same target, over a new connection.
 //   - Redirections are followed within the domain only, in the order of their
 //     Contacts (RFC 3261, section 8.1.3.4): nobody else may have the message.
 //   - Whether a peer answers pings we learn, because nobody registers here (RFC
