@@ -164,12 +164,16 @@ func parseStanza(t *testing.T, text string) *xmltree.Element {
 	return e
 }
 
+// patience is how long a test waits for what must come. Nothing is expected to
+// take so long, and nothing is slower for it.
+const patience = 2 * time.Minute
+
 func receive(t *testing.T, c chan *xmltree.Element) *xmltree.Element {
 	t.Helper()
 	select {
 	case e := <-c:
 		return e
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing came")
 		return nil
 	}

@@ -70,7 +70,7 @@ func TestStop(t *testing.T) {
 		if res.StatusCode != 503 && res.StatusCode != 504 && res.StatusCode != 480 {
 			t.Errorf("romeo is answered %d %s", res.StatusCode, res.Reason)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("romeo is not answered")
 	}
 }

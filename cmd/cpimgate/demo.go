@@ -20,6 +20,10 @@ const (
 	noDomain   = "nowhere.example"
 )
 
+// inTime lets errors come in time on the slowest machine. Who has written before,
+// as Juliet has, is answered at once.
+const inTime = "peers: {" + xmppDomain + ": {error_window: 15s}}\n"
+
 type demoCommand struct {
 	Verbose bool   `short:"v" help:"Show the wire text of each message, and the gateway's log."`
 	Stay    bool   `help:"Keep running afterwards, for SIP and XMPP clients of your own."`
@@ -37,7 +41,7 @@ func (d demoCommand) perform(ctx context.Context, out io.Writer, acts []act) err
 	l := newLadder(out, d.Verbose)
 	o := gatewaytest.Options{
 		SIP: sipDomain, XMPP: xmppDomain, SIPUsers: []string{"romeo"}, XMPPUsers: []string{"juliet"},
-		Version: version(), Trace: l.trace,
+		Version: version(), Trace: l.trace, YAML: inTime,
 	}
 	if d.Verbose {
 		o.Log = slog.New(l.log())
@@ -83,11 +87,11 @@ type act struct {
 
 // acts are the play. Romeo uses SIP, Juliet uses XMPP.
 var acts = []act{
-	{"Romeo (SIP) writes to Juliet (XMPP)", true, "juliet@" + xmppDomain, "Neither, fair saint, if either thee dislike.", "",
-		[]string{"SIP in MESSAGE", "XMPP out message", "SIP out 200"}},
-	{"Juliet answers, in French", false, "romeo@" + sipDomain, "Ô Roméo, Roméo ! Pourquoi es-tu Roméo ? 🌹", "",
+	{"Juliet (XMPP) writes to Romeo (SIP), in French", false, "romeo@" + sipDomain, "Ô Roméo, Roméo ! Pourquoi es-tu Roméo ? 🌹", "",
 		[]string{"XMPP in message", "SIP out MESSAGE", "SIP in 200"}},
-	{"Romeo replies, in Japanese", true, "juliet@" + xmppDomain, "恋の軽い翼で、この塀を飛び越えて来ました。", "",
+	{"Romeo answers", true, "juliet@" + xmppDomain, "Neither, fair saint, if either thee dislike.", "",
+		[]string{"SIP in MESSAGE", "XMPP out message", "SIP out 200"}},
+	{"Romeo goes on, in Japanese", true, "juliet@" + xmppDomain, "恋の軽い翼で、この塀を飛び越えて来ました。", "",
 		[]string{"SIP in MESSAGE", "XMPP out message", "SIP out 200"}},
 	{"Romeo writes to a user that does not exist", true, "rosaline@" + xmppDomain, "Rosaline?", "403",
 		[]string{"SIP in MESSAGE", "XMPP out message", "XMPP in error", "SIP out 403"}},
@@ -105,7 +109,7 @@ type verdict struct {
 
 // act has one message written, and looks at both its ends.
 func (s *show) act(ctx context.Context, a act) verdict {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	write := s.fromJuliet
 	if a.toXMPP {

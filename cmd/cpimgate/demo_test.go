@@ -26,14 +26,14 @@ func TestDemo(t *testing.T) {
 	rest := out.String()
 	for _, want := range []string{
 		"montague.example ", "cpimgate ", "capulet.example\n",
-		"1. Romeo",
+		"1. Juliet",
+		"│ from juliet@capulet.example/balcony ", "Pourquoi es-tu Roméo ? 🌹”", "── STARTTLS ──┤", "\n │ MESSAGE sip:romeo@montague.example ",
+		"=> Juliet hears of no error",
+		"2. Romeo",
 		"\n │ MESSAGE sip:juliet@capulet.example ", "\n ├── TLS ────", "────>│  ",
 		"│ to juliet@capulet.example ", "├── STARTTLS ────",
 		"\n │ 200 OK ", "\n │<────", "── TLS ──┤  ",
 		"=> Romeo learns: 200 OK",
-		"2. Juliet",
-		"│ from juliet@capulet.example/balcony ", "Pourquoi es-tu Roméo ? 🌹”", "── STARTTLS ──┤", "\n │ MESSAGE sip:romeo@montague.example ",
-		"=> Juliet hears of no error",
 		"3. Romeo",
 		"塀を飛び越えて",
 		"4. Romeo",
@@ -135,9 +135,9 @@ func TestDemoIsTest(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	var out bytes.Buffer
 	err := demoCommand{}.perform(t.Context(), &out, []act{
-		{title: "taken, not refused", toXMPP: true, to: "juliet@capulet.example", text: "a", refused: "403"},
-		{title: "refused, not taken", toXMPP: true, to: "rosaline@capulet.example", text: "b"},
-		{title: "taken, not refused", to: "romeo@montague.example", text: "c", refused: "gone"},
+		{title: "taken, not refused", to: "romeo@montague.example", text: "a", refused: "gone"},
+		{title: "taken, not refused", toXMPP: true, to: "juliet@capulet.example", text: "b", refused: "403"},
+		{title: "refused, not taken", toXMPP: true, to: "rosaline@capulet.example", text: "c"},
 		{title: "refused otherwise", to: "mercutio@montague.example", text: "d", refused: "gone"},
 		{title: "as it should be", to: "mercutio@montague.example", text: "e", refused: "item-not-found"},
 	})

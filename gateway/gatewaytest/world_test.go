@@ -27,19 +27,19 @@ func world(t *testing.T, o Options) *World {
 // over TLS, found by DNS; who does not exist is told so in each one's own
 // protocol.
 func TestWorld(t *testing.T) {
-	w := world(t, Options{})
+	w := world(t, Options{YAML: InTime})
+	if err := w.XMPP.Write("juliet", "romeo@example.net", "j1", "Art thou not Romeo?"); err != nil {
+		t.Fatal(err)
+	}
+	if req := <-w.SIP.Requests; string(req.Body()) != "Art thou not Romeo?" {
+		t.Fatalf("romeo received %s", req)
+	}
 	res, err := w.SIP.Write("romeo", "juliet@example.com", "Neither, fair saint")
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("answer %v, %v; want 200", res, err)
 	}
 	if m, err := xep.ParseMessage(<-w.XMPP.Stanzas); err != nil || m.Bodies[0].Value != "Neither, fair saint" || m.From.String() != "romeo@example.net" {
 		t.Fatalf("juliet received %+v, %v", m, err)
-	}
-	if err := w.XMPP.Write("juliet", "romeo@example.net", "j1", "Art thou not Romeo?"); err != nil {
-		t.Fatal(err)
-	}
-	if req := <-w.SIP.Requests; string(req.Body()) != "Art thou not Romeo?" {
-		t.Fatalf("romeo received %s", req)
 	}
 	if res, err := w.SIP.Write("romeo", "nobody@example.com", "Art thou there?"); err != nil || res.StatusCode != 403 {
 		t.Errorf("to nobody: %v, %v; want 403", res, err)
@@ -55,7 +55,7 @@ func TestWorld(t *testing.T) {
 		if m, err := xep.ParseMessage(e); err != nil || m.Type != "error" || m.ID != "j2" || m.Error.Condition != "item-not-found" {
 			t.Errorf("juliet heard %+v, %v", m, err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("juliet heard nothing of nobody")
 	}
 }
