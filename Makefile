@@ -68,7 +68,7 @@ unit: verify
 	$(GO) test -race -json $$($(GO) list $(PACKAGES) | grep -v /gatewaytest/peers) | $(VERIFY) run -save $(RUN)/unit.json -vectors
 
 peers: verify
-	$(GO) test -count=1 -timeout 15m -json $(PEERS)/... | $(VERIFY) run -save $(RUN)/peers.json
+	$(GO) test -count=1 -timeout 40m -json $(PEERS)/... | $(VERIFY) run -save $(RUN)/peers.json
 
 # Go's fuzzing engine sometimes fails with nothing but "context deadline
 # exceeded" when its time ends in the middle of an input; that is no finding.

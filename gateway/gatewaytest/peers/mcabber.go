@@ -31,8 +31,8 @@ module load fifo
 `
 
 // inTerminal runs the client in a pseudo-terminal that nobody looks at and
-// shows its trace instead, through a pipe that we made before.
-const inTerminal = `mkfifo "$1/trace" && cat <>"$1/trace" & cd "$1" && exec script -qec "mcabber -f '$1/mcabberrc'" /dev/null >"$1/screen" </dev/null`
+// shows its trace instead, through a pipe that is there before the client is.
+const inTerminal = `mkfifo "$1/trace" && cd "$1" || exit; cat <>trace & exec script -qec "mcabber -f '$1/mcabberrc'" /dev/null >"$1/screen" </dev/null`
 
 // StartMcabber logs user in at a server and returns when its presence is known
 // there.

@@ -15,7 +15,7 @@ import (
 
 // patience is how long a peer may take for anything, a transaction that times
 // out included; a test that waits that long has failed. Nothing is slower for it.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // A Process is one program of a [Net] with everything that it has written.
 type Process struct {
