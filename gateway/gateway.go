@@ -131,6 +131,7 @@ func (g *Gateway) wires(cfg Config) {
 		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: g.book, Locate: find, Trust: g.trust,
 		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls, Dial: cfg.Net.Dial,
 		Credentials: g.book.Credentials, Handler: sipDoor{g}, Limits: limits, Drain: drain, Trace: cfg.Trace, Log: cfg.Log,
+		Count: func(event string) { g.admin.Policy(string(federation.SIP), event) },
 	})
 	g.s2s = s2s.New(s2s.Config{
 		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: find, Trust: g.trust, Handler: xmppDoor{g, nil},

@@ -100,6 +100,19 @@ func Has(msg Headered, name string) bool {
 	return slices.ContainsFunc(msg.Headers(), func(h sip.Header) bool { return named(h.Name(), want) })
 }
 
+// Private reports whether a user asks that who he is stays inside the trust
+// domain: Privacy: id (RFC 3325, section 9.3).
+func Private(msg Headered) bool {
+	for _, value := range Values(msg, "Privacy") {
+		for token := range strings.FieldsFuncSeq(value, func(r rune) bool { return strings.ContainsRune("; \t", r) }) {
+			if strings.EqualFold(token, "id") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Tokens returns the items of a field that is a list without parameters, such
 // as Require, Supported or Allow.
 func Tokens(msg Headered, name string) []string {

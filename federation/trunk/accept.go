@@ -27,6 +27,7 @@ func (t *Trunk) accept(l net.Listener, secure bool) error {
 		}
 		ip := hostOf(c.RemoteAddr())
 		if !t.enter(ip) {
+			t.cfg.Count(Overrun)
 			t.log.Warn("connection refused: too many", "peer", ip)
 			_ = c.Close()
 			continue

@@ -122,6 +122,11 @@ func (a *arrival) refuse(err error) {
 	if r, ok := errors.AsType[*sipx.Refusal](err); ok {
 		status, text, fields = r.Status, fault.TextOf(r), r.Fields
 	}
+	event := Refused
+	if u, ok := errors.AsType[*unproved](err); ok {
+		event = u.event
+	}
+	a.t.cfg.Count(event)
 	a.log(slog.LevelInfo, "refused", "status", status, "err", err)
 	if err := a.Answer(Reply(a.req, status, text, fields...)); err != nil {
 		a.log(slog.LevelDebug, "refusal not sent", "err", err)

@@ -27,7 +27,7 @@ func (t *Trunk) identity(a *arrival) (federation.Peer, error) {
 	if s := a.stream; s != nil && len(s.names) > 0 {
 		peer.Domains, peer.Proof = s.names, federation.Certificate
 	}
-	domain := hostName(a.req.From().Address.Host)
+	domain := hostName(sipx.Resolve(a.req.From().Address).Host)
 	if domain == "" || peer.SpeaksFor(domain) {
 		return t.proven(peer, domain)
 	}
@@ -43,7 +43,7 @@ func (t *Trunk) identity(a *arrival) (federation.Peer, error) {
 		return peer, nil
 	}
 	why := "Security of this domain is plain-ok, but none of its addresses in DNS or in the setting \"server\" or \"sip\" is yours"
-	return peer, t.forbid(why, err)
+	return peer, t.forbid(Spoofed, why, err)
 }
 
 // proven lets a peer through that has proved anything.
@@ -52,18 +52,27 @@ func (t *Trunk) proven(peer federation.Peer, domain string) (federation.Peer, er
 	case peer.Proof != federation.Claimed:
 		return peer, nil
 	case domain == "":
-		return peer, t.forbid("The domain of From is none", nil)
+		return peer, t.forbid(Unproved, "The domain of From is none", nil)
 	}
-	return peer, t.forbid("Setting \"security\" of this domain asks for TLS with a certificate of it, or must be plain-ok", nil)
+	return peer, t.forbid(Unproved, "Setting \"security\" of this domain asks for TLS with a certificate of it, or must be plain-ok", nil)
 }
 
-func (t *Trunk) forbid(why string, err error) error {
-	return &sipx.Refusal{
+func (t *Trunk) forbid(event, why string, err error) error {
+	return &unproved{event, &sipx.Refusal{
 		Status: sip.StatusForbidden,
 		Fields: []sip.Header{sipx.Warning(399, t.cfg.Name, why)},
 		Err:    fault.Wrap(fault.Forbidden, err, "Not authorised for this domain"),
-	}
+	}}
 }
+
+// unproved is a refusal with the event that it counts as.
+type unproved struct {
+	event string
+	error
+}
+
+// Unwrap returns the refusal.
+func (u *unproved) Unwrap() error { return u.error }
 
 // livesAt reports whether a domain's SIP targets include the address. The
 // locator remembers its answers.
@@ -118,12 +127,8 @@ func (t *Trunk) guard(req *sip.Request, domain string) {
 	if home, ok := t.cfg.Book.Home(domain); ok && home.Users == federation.SIP {
 		return
 	}
-	for _, value := range sipx.Values(req, "Privacy") {
-		for token := range strings.FieldsFuncSeq(value, func(r rune) bool { return strings.ContainsRune("; \t", r) }) {
-			if strings.EqualFold(token, "id") {
-				remove(req, "P-Asserted-Identity")
-			}
-		}
+	if sipx.Private(req) {
+		remove(req, "P-Asserted-Identity")
 	}
 }
 

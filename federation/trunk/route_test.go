@@ -288,6 +288,46 @@ func TestUnproved(t *testing.T) {
 	}
 }
 
+// TestCount: what is refused at the door is counted, each time once, by what was
+// wrong with it.
+func TestCount(t *testing.T) {
+	counted := make(chan string, 100)
+	_, w := server(t, Config{
+		Count: func(event string) { counted <- event }, Limits: federation.Limits{Conns: 1},
+		Book: plain("a.example", "sip:127.0.0.1;transport=tcp", "b.example", "sip:127.0.0.9;transport=tcp"),
+	})
+	for i, row := range []struct {
+		method, from string
+		status       int
+		event        string
+	}{
+		{"MESSAGE", "sip:x@a.example", 200, ""},
+		{"MESSAGE", "im:x@a.example", 200, ""},
+		{"MESSAGE", "sip:x@b.example", 403, Spoofed},
+		{"MESSAGE", "sip:x@c.example", 403, Unproved},
+		{"MESSAGE", "tel:+1-415-555-0100", 403, Unproved},
+		{"SUBSCRIBE", "sip:x@a.example", 489, Refused},
+	} {
+		if s := w.ask(raw(row.method, fmt.Sprint(i), "From: <"+row.from+">;tag=1")).StatusCode; s != row.status {
+			t.Errorf("%s from %s: %d", row.method, row.from, s)
+		}
+		if row.event == "" {
+			continue
+		}
+		if event := <-counted; event != row.event {
+			t.Errorf("%s from %s counts as %s", row.method, row.from, event)
+		}
+	}
+	c, err := net.Dial("tcp", w.RemoteAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if event := <-counted; event != Overrun || len(counted) > 0 {
+		t.Errorf("a connection too many counts as %s, and %d more", event, len(counted))
+	}
+}
+
 // TestInbox: a request for an im or pres URI is one for the SIP URI of the same
 // name, on the way in and on the way out; such a URI is no route (RFC 3428,
 // section 5).

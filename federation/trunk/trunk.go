@@ -90,9 +90,21 @@ type Config struct {
 	Timeout time.Duration // of a request that we send, all targets together; 20 s
 	Drain   time.Duration // that Run waits for answers after its context is done; 5 s
 
+	// Count is told of what was refused at the door, for metrics; it must not
+	// block. The events are Spoofed and those beside it.
+	Count func(event string)
+
 	Trace federation.Trace
 	Log   *slog.Logger // slog.DiscardHandler
 }
+
+// The events of [Config.Count].
+const (
+	Spoofed  = "spoofed_from"       // a request for a domain that is plain-ok, and not from its addresses
+	Unproved = "unproved_from"      // a request for a domain that is not, and nothing was shown
+	Refused  = "refused_request"    // all other requests that do not reach the Handler
+	Overrun  = "refused_connection" // too many of them, in all or from one address
+)
 
 // A Locator finds the targets of a SIP URI, as [locate.Locator] does.
 type Locator interface {
@@ -228,6 +240,9 @@ func defaults(cfg *Config) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Count == nil {
+		cfg.Count = func(string) {}
 	}
 	if cfg.Methods == nil {
 		cfg.Methods = []sip.RequestMethod{sip.MESSAGE}
