@@ -41,11 +41,11 @@ func (g *Gateway) allowed(domains ...string) error {
 	return nil
 }
 
-// admit counts one message of a user to another and refuses what is over a
-// rate. One who is blocked is answered as if the other did not exist, in the
+// admit counts one message of a user, who may have more identities besides, to
+// another and refuses what is over a rate. One who is blocked is answered as if the other did not exist, in the
 // words of his wire (XF-71, ERR-14).
-func (g *Gateway) admit(w federation.Wire, peer string, from, to sip.Uri) error {
-	err := g.policy.Admit(time.Now(), peer, from, to)
+func (g *Gateway) admit(w federation.Wire, peer string, from, to sip.Uri, besides ...sip.Uri) error {
+	err := g.policy.Admit(time.Now(), peer, from, to, besides...)
 	if r, ok := errors.AsType[*policy.Refused](err); ok && r.Rule == policy.Blocked {
 		r.Err = errNobody
 		if w == federation.SIP {

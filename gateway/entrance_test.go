@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,66 @@ func TestSIPDoor(t *testing.T) {
 				t.Errorf("from %s, want %s", e.Get("from"), tt.sender)
 			}
 		})
+	}
+}
+
+// TestNumbers: a telephone number is one of the people of the domain that has
+// them, as sender and as recipient, and nobody's without such a domain (ADDR-25).
+func TestNumbers(t *testing.T) {
+	w := world(t, gatewaytest.Options{SIPUsers: []string{"romeo", "+14155550100"}, XMPPUsers: []string{"juliet"}})
+	send := func(from, to, status string) {
+		t.Helper()
+		req := parse(t, testdata.CRLF(message))
+		setURI(t, &req.From().Address, from)
+		setURI(t, &req.Recipient, to)
+		id := sip.CallIDHeader(sipx.NewCallID())
+		req.ReplaceHeader(&id)
+		res, err := w.SIP.Send(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(res.StatusCode, " ", res.Reason); got != status {
+			t.Errorf("%s to %s: answer %s, want %s", from, to, got, status)
+		}
+	}
+	const number = "tel:+1-415-555-0100"
+	send(number, "sip:juliet@example.com", "400 sender: telephone numbers have no domain here")
+	send("sip:romeo@example.net", number, "404 telephone numbers have no domain here")
+	if _, _, err := w.Reload(strings.Replace(w.YAML, "users: sip,", "users: sip, numbers: true,", 1)); err != nil {
+		t.Fatal(err)
+	}
+	send(number, "sip:juliet@example.com", "200 OK")
+	if e := receive(t, w.XMPP.Stanzas); e.Get("from") != "+14155550100@example.net" {
+		t.Errorf("juliet has received %s", e)
+	}
+	send("sip:romeo@example.net", number, "200 OK")
+	if req := <-w.SIP.Requests; req.Recipient.String() != "sip:+14155550100@example.net;user=phone" {
+		t.Errorf("the number has received %s", req)
+	}
+}
+
+// TestNotOurs: a request for the gateway itself is for the user whom To names,
+// and else for nobody (RFC 3261, section 8.2.2.1; ADDR-29).
+func TestNotOurs(t *testing.T) {
+	w := world(t, gatewaytest.Options{})
+	for to, status := range map[string]int{"sip:romeo@example.net": 200, "sip:romeo@gw.example.net": 404, "sip:romeo@192.0.2.1": 404} {
+		for _, own := range []string{"sip:romeo@gw.example.net", "sip:romeo@192.0.2.1:5061"} {
+			req := parse(t, testdata.CRLF(message))
+			setURI(t, &req.Recipient, own)
+			setURI(t, &req.To().Address, to)
+			id := sip.CallIDHeader(sipx.NewCallID())
+			req.ReplaceHeader(&id)
+			res, err := w.SIP.Send(req)
+			if err != nil || res.StatusCode != status {
+				t.Fatalf("%s, to %s: %v, %v; want %d", own, to, res, err, status)
+			}
+			if status != 200 {
+				continue
+			}
+			if got := <-w.SIP.Requests; got.Recipient.String() != to {
+				t.Errorf("romeo has received %s", got)
+			}
+		}
 	}
 }
 

@@ -108,6 +108,45 @@ func TestBlocked(t *testing.T) {
 	}
 }
 
+// TestBlockedIdentities: each identity that a home asserts for a sender is held
+// against the block list, whether he shows it or not (RFC 5025, section 3.1.1.2;
+// ID-13, ID-14).
+func TestBlockedIdentities(t *testing.T) {
+	w := world(t, gatewaytest.Options{YAML: gatewaytest.InTime + "policy: {block: [tybalt@example.net, +14155550100@example.net]}\n"})
+	if _, _, err := w.Reload(strings.Replace(w.YAML, "users: sip,", "users: sip, numbers: true,", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.XMPP.Write("juliet", "romeo@example.net", "j1", "Hark"); err != nil { // she is known
+		t.Fatal(err)
+	}
+	<-w.SIP.Requests
+	const tybalt, number = "P-Asserted-Identity: <sip:tybalt@example.net>\n", "P-Asserted-Identity: <tel:+1-415-555-0100>\n"
+	for fields, status := range map[string]int{
+		"": 200,
+		"P-Asserted-Identity: <sip:romeo@example.net>\n":                                             200,
+		"P-Asserted-Identity: <sip:romeo@example.net>\nP-Asserted-Identity: <tel:+1-415-555-0199>\n": 200,
+		tybalt:                         403,
+		tybalt + "Privacy: user; id\n": 403,
+		tybalt + "Privacy: none\n":     403,
+		number + "Privacy: id\n":       403,
+		"P-Asserted-Identity: <sip:romeo@example.net>\n" + number: 403,
+	} {
+		req := parse(t, testdata.CRLF(strings.Replace(message, "Max-", fields+"Max-", 1)))
+		id := sip.CallIDHeader(sipx.NewCallID())
+		req.ReplaceHeader(&id)
+		res, err := w.SIP.Send(req)
+		if err != nil || res.StatusCode != status {
+			t.Errorf("%q: %v, %v; want %d", fields, res, err, status)
+		}
+		if status == 200 {
+			receive(t, w.XMPP.Stanzas)
+		}
+	}
+	if len(w.XMPP.Stanzas) > 0 {
+		t.Errorf("juliet has received %s", <-w.XMPP.Stanzas)
+	}
+}
+
 // TestStrangers: one who writes to many who have never written to him is told
 // to wait, and those with whom he has a conversation still hear him (MSG-73).
 func TestStrangers(t *testing.T) {

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
-	"mellium.im/xmpp/jid"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
@@ -41,7 +40,8 @@ type call struct {
 	peer           federation.Peer
 	tx             trunk.Tx
 	from, to       sip.Uri
-	sender, domain string // the domains of both
+	asserted       []sip.Uri // who the sender is besides, as his home says
+	sender, domain string    // the domains of from and to
 }
 
 // message hands a pager-mode MESSAGE to the conversation of its two parties.
@@ -51,7 +51,7 @@ func (g sipDoor) message(ctx context.Context, c *call) error {
 	if err := g.parties(c); err != nil { // who writes to whom, and may this peer say so?
 		return err
 	}
-	if err := g.admit(federation.SIP, c.sender, c.from, c.to); err != nil {
+	if err := g.admit(federation.SIP, c.sender, c.from, c.to, c.asserted...); err != nil {
 		return err
 	}
 	if home, served := g.book.Home(c.domain); served {
@@ -79,15 +79,20 @@ func (g sipDoor) refuseCall(ctx context.Context, c *call, err error) error {
 // parties names the two users of a request, and checks that the peer may speak
 // for the first and that one of them is ours (RES-20, RES-23).
 func (g sipDoor) parties(c *call) (err error) {
-	if err := g.noSIPS(c.req, c.peer); err != nil {
+	r := g.reading(c.peer)
+	c.asserted = g.asserted(c.req, c.peer, r)
+	if c.from, c.to, err = r.Addresses(c.req, c.asserted); err != nil {
 		return err
 	}
-	if c.from, err = g.sender(c.req, c.peer); err != nil {
-		return err
+	if !c.peer.SpeaksFor(c.from.Host) {
+		return policy.Refuse(policy.Spoofed, &sipx.Refusal{
+			Status: sip.StatusForbidden,
+			Fields: []sip.Header{sipx.Warning(399, g.name, "The connection does not prove the domain of From; see the setting security of that domain")},
+			Err:    fault.E(fault.Forbidden, "Not authorised for this sender"),
+		})
 	}
-	c.to = g.recipient(c.req)
-	if c.to.User == "" {
-		return fault.E(fault.NotFound, "this address is no user's") // MSG-72
+	if uri, to := c.req.Recipient, c.req.To().Address; to.User != uri.User || !strings.EqualFold(to.Host, uri.Host) {
+		g.log.Debug("the Request-URI is not To", "to", to.Addr(), "uri", uri.Addr(), "user", c.to.Addr()) // ADDR-29
 	}
 	if c.sender, err = federation.Domain(c.from.Host); err != nil {
 		return err
@@ -96,10 +101,40 @@ func (g sipDoor) parties(c *call) (err error) {
 		return fault.Wrap(fault.NotFound, err, "no domain can be proved to be this address")
 	}
 	_, ours := g.book.Home(c.sender)
-	if _, theirs := g.book.Home(c.domain); !ours && !theirs {
+	switch _, theirs := g.book.Home(c.domain); {
+	case theirs:
+	case c.domain == g.name: // SIP-04
+		return errNoUser
+	case !ours:
 		return errNotServed
 	}
 	return g.allowed(c.sender, c.domain)
+}
+
+// reading returns how we read the addresses of a peer's requests.
+func (g sipDoor) reading(peer federation.Peer) Reading {
+	sips := func(domain string) bool { return *g.settings.Peer(domain).SIPS }
+	return Reading{Name: g.name, Numbers: g.book.Settings().Numbers(), SIPS: slices.ContainsFunc(peer.Domains, sips)}
+}
+
+// asserted returns the identities that a request from inside the trust domain,
+// which is a home and its own server, asserts for its sender (ADDR-36).
+func (g sipDoor) asserted(req *sip.Request, peer federation.Peer, r Reading) []sip.Uri {
+	var all []sip.Uri
+	for _, value := range sipx.Values(req, "P-Asserted-Identity") {
+		var u sip.Uri
+		if _, err := sip.ParseAddressValue(value, &u, nil); err != nil {
+			continue
+		}
+		u, err := r.user(u)
+		if err != nil {
+			continue // a number that is nobody's
+		}
+		if home, ok := g.book.Home(strings.ToLower(u.Host)); ok && home.Users == federation.SIP && peer.SpeaksFor(u.Host) {
+			all = append(all, u)
+		}
+	}
+	return all
 }
 
 // pass hands a request to the conversation of two SIP users, or of one on SIP
@@ -107,12 +142,16 @@ func (g sipDoor) parties(c *call) (err error) {
 func (g sipDoor) pass(c *call, to federation.Wire) error {
 	ev := step.Request{Peer: c.sender, From: step.Party{URI: c.from}, To: step.Party{URI: c.to}, SIP: c.req}
 	key := talk.BorderKey(c.from, c.to)
+	if !strings.EqualFold(c.req.Recipient.Host, c.to.Host) { // it was a number, or our own address
+		ev.SIP = c.req.Clone()
+		ev.SIP.Recipient = c.to
+	}
 	if to == federation.XMPP {
-		var err error
-		if ev.To.JID, err = mapping.ToJID(c.to); err != nil {
+		alias, err := g.alias(c)
+		if err != nil {
 			return err
 		}
-		if ev.From.JID, err = g.known(c); err != nil {
+		if ev.From, ev.To, err = OnXMPP(c.from, c.to, alias); err != nil {
 			return err
 		}
 		key = talk.Key(ev.From.JID, ev.To.JID)
@@ -125,90 +164,22 @@ func (g sipDoor) pass(c *call, to federation.Wire) error {
 	return err
 }
 
-// known returns the address under which the sender is known to XMPP: his own
-// where we are the XMPP server of his domain, or a component for it of the home
-// that he writes to; else one at the gateway name of that home (D-74).
-func (g sipDoor) known(c *call) (from jid.JID, err error) {
+// alias returns the gateway name at which the sender is known to XMPP, that of
+// the home that he writes to (D-74); "" where we are the XMPP server of his
+// domain, or a component for it of that home.
+func (g sipDoor) alias(c *call) (string, error) {
 	home, _ := g.book.Home(c.domain) // one of the two is a home
 	switch {
 	case g.book.Stands(federation.XMPP, c.sender), g.settings.Attached(home.Domain, c.sender):
-		from, err = mapping.ToJID(c.from)
+		return "", nil
 	case home.Gateway == "":
-		return from, policy.Refuse(policy.NotServed, &sipx.Refusal{
+		return "", policy.Refuse(policy.NotServed, &sipx.Refusal{
 			Status: sip.StatusForbidden,
 			Fields: []sip.Header{sipx.Warning(399, g.name, "No component is configured for the domain of From, and no gateway")},
 			Err:    fault.E(fault.Forbidden, "this domain takes no messages from yours"),
 		})
-	default:
-		from, err = mapping.GatewayJID(c.from, home.Gateway)
 	}
-	return from, mapping.OfSender(err)
-}
-
-// sender returns who has sent a request (ADDR-30): P-Asserted-Identity from a
-// home's own server, unless its user asks for privacy, else From (RFC 3325,
-// sections 8 and 9.3).
-func (g sipDoor) sender(req *sip.Request, peer federation.Peer) (sip.Uri, error) {
-	from := mapping.WithGRUU(req.From().Address, req.From().Params)
-	if asserted, ok := g.asserted(req, peer); ok {
-		from = asserted
-	}
-	if mapping.Anonymous(from) {
-		return from, sipx.Refuse(433, fault.Forbidden, "Anonymity Disallowed") // ADDR-31
-	}
-	if !peer.SpeaksFor(from.Host) {
-		return from, policy.Refuse(policy.Spoofed, &sipx.Refusal{
-			Status: sip.StatusForbidden,
-			Fields: []sip.Header{sipx.Warning(399, g.name, "The connection does not prove the domain of From; see the setting security of that domain")},
-			Err:    fault.E(fault.Forbidden, "Not authorised for this sender"),
-		})
-	}
-	return from, nil
-}
-
-// asserted returns the P-Asserted-Identity of a request from inside the trust
-// domain, which is a home and its own server (ADDR-36).
-func (g sipDoor) asserted(req *sip.Request, peer federation.Peer) (sip.Uri, bool) {
-	if strings.Contains(strings.ToLower(sipx.Value(req, "Privacy")), "id") {
-		return sip.Uri{}, false
-	}
-	for _, value := range sipx.Values(req, "P-Asserted-Identity") {
-		var u sip.Uri
-		if _, err := sip.ParseAddressValue(value, &u, nil); err != nil || u.Scheme != "sip" {
-			continue
-		}
-		if home, ok := g.book.Home(u.Host); ok && home.Users == federation.SIP && peer.SpeaksFor(u.Host) {
-			return u, true
-		}
-	}
-	return sip.Uri{}, false
-}
-
-// recipient returns whom a request is for: the Request-URI, or To where that is
-// our own address (ADDR-29).
-func (g sipDoor) recipient(req *sip.Request) sip.Uri {
-	uri := req.Recipient
-	if _, err := netip.ParseAddr(strings.Trim(uri.Host, "[]")); err == nil || uri.Host == g.name {
-		uri = req.To().Address
-	} else if to := req.To().Address; to.User != uri.User || !strings.EqualFold(to.Host, uri.Host) {
-		g.log.Debug("the Request-URI is not To; it wins", "to", to.Addr(), "uri", uri.Addr())
-	}
-	return uri
-}
-
-// noSIPS refuses what asks for SIPS all the way, which no stanza can promise
-// (RFC 7247, section 8; RFC 5630, section 5.1.2), unless the operator has agreed
-// on it with the peer.
-func (g sipDoor) noSIPS(req *sip.Request, peer federation.Peer) error {
-	if req.Recipient.Scheme != "sips" && req.To().Address.Scheme != "sips" {
-		return nil
-	}
-	for _, domain := range peer.Domains {
-		if *g.settings.Peer(domain).SIPS {
-			return nil
-		}
-	}
-	return sipx.Refuse(sip.StatusTemporarilyUnavailable, fault.Forbidden, "Temporarily Unavailable", sipx.Warning(380, g.name, "SIPS Not Allowed"))
+	return home.Gateway, nil
 }
 
 // refusal is the one place where a failure of ours becomes a SIP response.

@@ -69,34 +69,47 @@ func (g xmppDoor) refuseStanza(ctx context.Context, a *arrival, err error) {
 
 // stanza hands a message to the conversation of its two parties. What is not
 // carried yet is answered as decision D-85 says: rooms are not there, presence
-// is left without an answer (never "unsubscribed").
+// is left without an answer (never "unsubscribed"). Whoever is answered is
+// counted first.
 func (g xmppDoor) stanza(ctx context.Context, a *arrival) error {
-	enters := a.h.Type == "" && a.e.Child(nsMUC, "x") != nil
-	if a.h.Name == "presence" && !enters {
+	room := a.h.Type == "groupchat" || a.h.Name == "presence" && a.h.Type == "" && a.e.Child(nsMUC, "x") != nil
+	if a.h.Name == "presence" && !room {
 		g.admin.Ignored("presence is not carried yet")
 		return nil
 	}
 	if err := g.vouched(a); err != nil {
 		return err
 	}
-	if a.h.Name == "presence" || a.h.Type == "groupchat" {
-		return errNoRooms
-	}
-	m, err := xep.ParseMessage(a.e)
-	if err != nil {
-		return err
-	}
-	if err := g.xmppParties(a); err != nil {
-		return err
-	}
-	key := talk.Key(a.to.JID, a.from.JID)
-	if m.Type == "error" {
-		g.shards.Report(key, step.Reply{Of: step.Ref(m.ID), From: m.From, Error: m.Error})
+	err := g.xmppParties(a)
+	switch {
+	case a.h.Type == "error" && err == nil:
+		g.shards.Report(talk.Key(a.to.JID, a.from.JID), step.Reply{Of: step.Ref(a.h.ID), From: a.h.From, Error: xep.ErrorOf(a.e)})
 		return nil
+	case a.h.Type == "error": // nobody is answered
+		return err
+	case err != nil:
+		if over := g.policy.Rate(time.Now(), a.h.From.Domainpart(), a.h.From.Bare().String()); over != nil {
+			return over
+		}
+		return err
 	}
 	if err := g.admit(federation.XMPP, a.from.URI.Host, a.from.URI, a.to.URI); err != nil {
 		return err
 	}
+	if room {
+		return ErrNoRooms
+	}
+	return g.converse(ctx, a)
+}
+
+// converse gives a message to its conversation, once it is known that it is for
+// us to convert.
+func (g xmppDoor) converse(ctx context.Context, a *arrival) error {
+	m, err := xep.ParseMessage(a.e)
+	if err != nil {
+		return err
+	}
+	key := talk.Key(a.to.JID, a.from.JID)
 	got := step.Got{Peer: a.from.URI.Host, From: a.from, To: a.to, Message: m}
 	if !a.alias {
 		return g.shards.Post(key, got)
@@ -129,9 +142,9 @@ func (g xmppDoor) vouched(a *arrival) error {
 	return errNotServed
 }
 
-// errNoRooms is what a user of a domain without rooms answers (RFC 6121,
+// ErrNoRooms is what a user of a domain without rooms answers (RFC 6121,
 // section 8.5.2.1.1).
-var errNoRooms = &mapping.StanzaRefusal{
+var ErrNoRooms = &mapping.StanzaRefusal{
 	Type: "cancel", Condition: "service-unavailable",
 	Err: fault.E(fault.Unsupported, "there are no rooms here"),
 }
@@ -145,28 +158,25 @@ var errNobody = &mapping.StanzaRefusal{
 
 // xmppParties names the two users of a stanza as both worlds write them (RFC
 // 7247, section 6).
-func (g xmppDoor) xmppParties(a *arrival) (err error) {
-	a.from.JID, a.to.JID = a.h.From, a.h.To
-	if a.from.URI, err = mapping.ToURI(a.h.From); err != nil {
-		return &mapping.StanzaRefusal{Type: "modify", Condition: "jid-malformed", Err: err} // ADDR-27
-	}
-	if a.h.To.Localpart() == "" {
-		return errNobody // MSG-72
+func (g xmppDoor) xmppParties(a *arrival) error {
+	sender, err := federation.Domain(a.h.From.Domainpart())
+	if err != nil {
+		return err
 	}
 	domain, err := federation.Domain(a.h.To.Domainpart())
 	if err != nil {
 		return err
 	}
-	home, _ := g.book.Home(a.from.URI.Host)
+	home, _ := g.book.Home(sender)
+	gateway := ""
 	if a.alias = domain == home.Gateway; a.alias {
-		a.to.URI, err = mapping.GatewayURI(a.h.To)
-	} else {
-		a.to.URI, err = mapping.ToURI(a.h.To)
+		gateway = domain
 	}
-	if !g.serves(home, domain) {
+	a.from, a.to, err = OnSIP(a.h.From, a.h.To, gateway)
+	switch {
+	case !g.serves(home, domain):
 		return errNotServed
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	return g.allowed(a.from.URI.Host, a.to.URI.Host)

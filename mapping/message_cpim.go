@@ -85,12 +85,8 @@ func (r *reader) authorise(c *cpim.Message) error {
 	if len(c.To) == 1 {
 		return nil
 	}
-	to, err := ToJID(r.req.Recipient)
-	if err != nil {
-		return err
-	}
 	for _, a := range c.To {
-		if j, err := jidOf(a.URI, to.Domainpart()); err == nil && r.o.SeveralTo && j.Bare().Equal(to.Bare()) {
+		if j, err := jidOf(a.URI, r.m.To.Domainpart()); err == nil && r.o.SeveralTo && j.Bare().Equal(r.m.To.Bare()) {
 			return nil
 		}
 	}

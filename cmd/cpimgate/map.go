@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -13,10 +12,10 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
-	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
 	"cpimgate/cpim/xep"
 	"cpimgate/cpim/xmltree"
+	"cpimgate/gateway"
 	"cpimgate/gateway/step"
 	"cpimgate/gateway/talk"
 	"cpimgate/mapping"
@@ -155,29 +154,14 @@ func (o *offline) sip(in []byte) error {
 	return nil
 }
 
-// sipParties names the two users of a request, as the gateway's entrance does
-// for a sender that may speak for his domain (RFC 7247, section 6).
+// sipParties names the two users of a request from one who may speak for his
+// domain.
 func (o *offline) sipParties(req *sip.Request) (from, to step.Party, err error) {
-	if req.Recipient.Scheme == "sips" || req.To().Address.Scheme == "sips" {
-		return from, to, sipx.Refuse(sip.StatusTemporarilyUnavailable, fault.Forbidden, "Temporarily Unavailable", sipx.Warning(380, o.name, "SIPS Not Allowed"))
-	}
-	from.URI, to.URI = mapping.WithGRUU(req.From().Address, req.From().Params), req.Recipient
-	if _, err := netip.ParseAddr(strings.Trim(to.URI.Host, "[]")); err == nil {
-		to.URI = req.To().Address
-	}
-	switch {
-	case mapping.Anonymous(from.URI):
-		return from, to, sipx.Refuse(433, fault.Forbidden, "Anonymity Disallowed")
-	case to.URI.User == "":
-		return from, to, fault.E(fault.NotFound, "this address is no user's")
-	}
-	if to.JID, err = mapping.ToJID(to.URI); err != nil {
+	f, t, err := gateway.Reading{Name: o.name}.Addresses(req, nil)
+	if err != nil {
 		return from, to, err
 	}
-	if from.JID, err = o.jid(from.URI); err != nil {
-		return from, to, mapping.OfSender(err)
-	}
-	return from, to, nil
+	return gateway.OnXMPP(f, t, o.Gateway)
 }
 
 // response takes the answer to a message that XMPP has sent.
@@ -192,14 +176,9 @@ func (o *offline) response(res *sip.Response) error {
 		o.remark("nothing crosses: the final answer is waited for")
 		return nil
 	}
-	from := step.Party{URI: mapping.WithGRUU(res.From().Address, res.From().Params)}
-	to := step.Party{URI: res.To().Address}
-	var err error
-	if from.JID, err = mapping.ToJID(from.URI); err != nil {
-		return fmt.Errorf("who is in From is no user of XMPP: %w", err)
-	}
-	if to.JID, err = o.jid(to.URI); err != nil {
-		return fmt.Errorf("who is in To has no XMPP address: %w", err)
+	to, from, err := gateway.OnXMPP(res.To().Address, mapping.WithGRUU(res.From().Address, res.From().Params), o.Gateway)
+	if err != nil {
+		return fmt.Errorf("who is in From or To has no XMPP address: %w", err)
 	}
 	m := &xep.Message{From: from.JID, To: to.JID, ID: "message", Bodies: []xep.Text{{Value: "Hark"}}}
 	for _, e := range o.talk.Step(o.now(), step.Got{Peer: from.URI.Host, From: from, To: to, Message: m}) {

@@ -8,12 +8,12 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"mellium.im/xmpp/jid"
 
-	"cpimgate/cpim/fault"
 	"cpimgate/cpim/sipx"
 	"cpimgate/cpim/xep"
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
 	"cpimgate/federation/trunk"
+	"cpimgate/gateway"
 	"cpimgate/gateway/step"
 	"cpimgate/gateway/talk"
 	"cpimgate/mapping"
@@ -44,15 +44,6 @@ func (o *offline) now() step.Now {
 	return step.Now{Time: o.time, ID: func() string { o.ids++; return fmt.Sprintf("%026x", o.ids) }}
 }
 
-// jid returns the XMPP address of a SIP user, at the gateway's name if there is
-// one (decision D-74).
-func (o *offline) jid(u sip.Uri) (jid.JID, error) {
-	if o.Gateway != "" {
-		return mapping.GatewayJID(u, o.Gateway)
-	}
-	return mapping.ToJID(u)
-}
-
 // message takes a message stanza.
 func (o *offline) message(e *xmltree.Element, h xep.Header) error {
 	m, err := xep.ParseMessage(e)
@@ -61,11 +52,11 @@ func (o *offline) message(e *xmltree.Element, h xep.Header) error {
 	case m.Type == "error":
 		return o.bounce(m)
 	case m.Type == "groupchat":
-		err = &mapping.StanzaRefusal{Type: "cancel", Condition: "service-unavailable", Err: fault.E(fault.Unsupported, "there are no rooms here")}
+		err = gateway.ErrNoRooms
 	}
 	var from, to step.Party
 	if err == nil {
-		from, to, err = o.xmppParties(m)
+		from, to, err = gateway.OnSIP(m.From, m.To, o.alias(m.To))
 	}
 	if err != nil {
 		o.refused = true
@@ -79,36 +70,17 @@ func (o *offline) message(e *xmltree.Element, h xep.Header) error {
 	return nil
 }
 
-// xmppParties names the two users of a stanza, as the gateway's entrance does
-// (RFC 7247, section 6).
-func (o *offline) xmppParties(m *xep.Message) (from, to step.Party, err error) {
-	from.JID, to.JID = m.From, m.To
-	if from.URI, err = mapping.ToURI(m.From); err != nil {
-		return from, to, &mapping.StanzaRefusal{Type: "modify", Condition: "jid-malformed", Err: err}
+// alias returns the gateway's name if an address is below it.
+func (o *offline) alias(j jid.JID) string {
+	if o.Gateway != "" && j.Domainpart() == o.Gateway {
+		return o.Gateway
 	}
-	switch {
-	case m.To.Localpart() == "":
-		err = &mapping.StanzaRefusal{Type: "cancel", Condition: "service-unavailable", Err: fault.E(fault.NotFound, "this address is no user's")}
-	case o.Gateway != "" && m.To.Domainpart() == o.Gateway:
-		to.URI, err = mapping.GatewayURI(m.To)
-	default:
-		to.URI, err = mapping.ToURI(m.To)
-	}
-	return from, to, err
+	return ""
 }
 
 // bounce takes a stanza error: what a SIP user's message has come to.
 func (o *offline) bounce(m *xep.Message) error {
-	from, to := step.Party{JID: m.To}, step.Party{JID: m.From}
-	var err error
-	if o.Gateway != "" && m.To.Domainpart() == o.Gateway {
-		from.URI, err = mapping.GatewayURI(m.To)
-	} else {
-		from.URI, err = mapping.ToURI(m.To)
-	}
-	if err == nil {
-		to.URI, err = mapping.ToURI(m.From)
-	}
+	to, from, err := gateway.OnSIP(m.From, m.To, o.alias(m.To))
 	if err != nil {
 		return fmt.Errorf("nobody can have sent what this answers: %w", err)
 	}

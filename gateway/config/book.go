@@ -29,6 +29,9 @@ func (c *Config) Stands(w federation.Wire, domain string) bool {
 	})
 }
 
+// Numbers returns the domain whose people telephone numbers are, "" for none.
+func (c *Config) Numbers() string { return c.numbers }
+
 // Rules implements [federation.Book]. A home is allowed where its own entry does
 // not say otherwise: "*" is about others.
 func (c *Config) Rules(domain string) federation.Rules {

@@ -44,6 +44,7 @@ type Config struct {
 	book        map[string]federation.Home
 	peers       map[string]Peer // Peers with what they inherit; nil where nothing was read
 	wild        bool            // there are entries of the form "*.x"
+	numbers     string          // the domain that has them
 	attachments []Attachment
 	warnings    []error
 }
@@ -71,6 +72,10 @@ type Domain struct {
 	// names, and the gateway name if that is not to be found by DNS: for each its
 	// server takes us as a component (XEP-0114; decision D-74).
 	Components map[string]*Component `yaml:"components"`
+
+	// Numbers makes telephone numbers people of this domain: tel:+1-415-555-0100 is
+	// +14155550100 here. One domain may have it; without, tel: is refused.
+	Numbers bool `yaml:"numbers"`
 }
 
 // Certificates is a list that may be written as its only element.

@@ -135,6 +135,7 @@ func TestErrors(t *testing.T) {
 		{"nothing", "domains:\n  a.example:\n", `x.yaml:2:3: a.example: say what its people use`},
 		{"gateway missing", "domains:\n  a.example: {users: xmpp}\n", `x.yaml:2:3: a.example: name the gateway`},
 		{"gateway taken", "domains:\n  a.example: {users: xmpp, gateway: b.example}\n  b.example: {users: sip}\n", `x.yaml:2:28: gateway b.example is a domain of its own`},
+		{"numbers", "domains:\n  a.example: {users: sip, numbers: true}\n  b.example: {users: sip, numbers: true}\n", `x.yaml:3:27: numbers is for one domain, and a.example has it`},
 		{"domain", "domains:\n  a..example: {users: sip}\n", `x.yaml:2:3: "a..example" is not a domain name`},
 		{"literal", "domains:\n  192.0.2.1: {users: sip}\n", `x.yaml:2:3: "192.0.2.1" is not a domain name`},
 		{"server", "domains:\n  a.example: {users: sip, server: proxy}\n", `x.yaml:2:27: server: want a SIP URI`},

@@ -144,6 +144,12 @@ func (k *checker) domains(c *Config) {
 		}
 		home := k.home(name, domain, d)
 		k.components(c, name, domain, d)
+		switch {
+		case d.Numbers && c.numbers != "":
+			k.at(append(path, "numbers"), "numbers is for one domain, and %s has it", c.numbers)
+		case d.Numbers:
+			c.numbers = domain
+		}
 		c.book[domain] = home
 		c.homes = append(c.homes, home)
 	}

@@ -26,21 +26,25 @@ import (
 
 // A book says that there is one home, and that TLS is required of all.
 type book struct {
-	home  federation.Home
-	plain string // a domain whose people need no TLS, or ""
+	home   federation.Home
+	plain  string // a domain whose people need no TLS, or ""
+	border string // the domain's own gateway, which belongs to its trust domain, or ""
 }
 
-func (b book) Homes() []federation.Home { return []federation.Home{b.home} }
-func (b book) Home(d string) (federation.Home, bool) {
+func (b *book) Homes() []federation.Home { return []federation.Home{b.home} }
+func (b *book) Home(d string) (federation.Home, bool) {
+	if d == b.border && d != "" {
+		return federation.Home{Domain: d, Users: federation.SIP}, true
+	}
 	return b.home, d == b.home.Domain
 }
-func (b book) Rules(d string) federation.Rules {
+func (b *book) Rules(d string) federation.Rules {
 	if d == b.plain && d != "" {
 		return federation.Rules{Allow: true, Security: federation.PlainOK}
 	}
 	return federation.Rules{Allow: true}
 }
-func (b book) Stands(w federation.Wire, d string) bool {
+func (b *book) Stands(w federation.Wire, d string) bool {
 	return d == b.home.Domain && b.home.Users != w
 }
 
@@ -69,7 +73,7 @@ func (s Settings) network() federation.Net {
 	return s.Net
 }
 
-func (s Settings) parts(w federation.Wire) (book, *locate.Locator, *trust.Store, error) {
+func (s Settings) parts(w federation.Wire) (*book, *locate.Locator, *trust.Store, error) {
 	// A wire stands for homes whose people use the other one: that is how the
 	// gateway sees itself. Here the people of the domain are on this wire, so
 	// the book says the contrary.
@@ -77,7 +81,7 @@ func (s Settings) parts(w federation.Wire) (book, *locate.Locator, *trust.Store,
 	if w == federation.SIP {
 		other = federation.XMPP
 	}
-	b := book{home: federation.Home{Domain: s.Domain, Users: other}}
+	b := &book{home: federation.Home{Domain: s.Domain, Users: other}}
 	if w == federation.SIP && s.Clients != "" {
 		b.plain = s.Domain
 	}
@@ -94,8 +98,8 @@ type SIPDomain struct {
 	Settings
 	trunk  *trunk.Trunk
 	port   int
-	script bool   // the requests wait for Answer
-	border string // where requests for other domains go
+	script bool  // the requests wait for Answer
+	book   *book // knows where requests for other domains go
 
 	clients *registrar // nil: nobody's programs connect
 
@@ -122,7 +126,7 @@ func NewSIPDomain(s Settings) (*SIPDomain, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &SIPDomain{Settings: s, port: l.Addr().(*net.TCPAddr).Port, Requests: make(chan *sip.Request, 100)}
+	d := &SIPDomain{Settings: s, port: l.Addr().(*net.TCPAddr).Port, book: b, Requests: make(chan *sip.Request, 100)}
 	cfg := trunk.Config{
 		Name: s.Domain, Book: b, Locate: find, Trust: store, TLS: []net.Listener{l}, Dial: s.network().Dial, Handler: d, Log: s.Log,
 		Answer: time.Minute, // its users may take longer than anybody waits for them
@@ -204,8 +208,9 @@ func (d *SIPDomain) oldest() (waiting, error) {
 	return w, nil
 }
 
-// Border has all requests that leave the domain go by a gateway.
-func (d *SIPDomain) Border(host string) { d.border = host }
+// Border has all requests that leave the domain go by a gateway. It is set before
+// Run.
+func (d *SIPDomain) Border(host string) { d.book.border = host }
 
 // Send sends a request to the border and returns the final response.
 func (d *SIPDomain) Send(req *sip.Request) (*sip.Response, error) {
@@ -214,7 +219,7 @@ func (d *SIPDomain) Send(req *sip.Request) (*sip.Response, error) {
 		err error
 	}
 	c := make(chan answer, 1)
-	d.trunk.Send(req, d.border, trunk.Sending{By: time.Now().Add(30 * time.Second)}, func(res *sip.Response, err error) { c <- answer{res, err} })
+	d.trunk.Send(req, d.book.border, trunk.Sending{By: time.Now().Add(30 * time.Second)}, func(res *sip.Response, err error) { c <- answer{res, err} })
 	a := <-c
 	return a.res, a.err
 }

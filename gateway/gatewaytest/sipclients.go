@@ -58,7 +58,7 @@ func (d *SIPDomain) serveClients(req *sip.Request, peer federation.Peer, tx trun
 	case !peer.SpeaksFor(req.From().Address.Host):
 		return true, tx.Answer(trunk.Reply(req, sip.StatusForbidden, "Not this sender"))
 	case !local && peer.SpeaksFor(d.Domain):
-		d.forward(req, tx, []binding{{to, federation.Target{Domain: d.border}, time.Time{}}}, borderTime)
+		d.forward(req, tx, []binding{{to, federation.Target{Domain: d.book.border}, time.Time{}}}, borderTime)
 		return true, nil
 	case !local:
 		return true, tx.Answer(trunk.Reply(req, sip.StatusNotFound, "Not here"))

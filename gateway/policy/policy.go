@@ -10,6 +10,7 @@
 package policy
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -105,22 +106,41 @@ func newEngine(l Limits, block *List, size int) *Engine {
 func (e *Engine) Set(l Limits, block *List) { e.rules.Store(&rules{l, block}) }
 
 // Admit counts one message that peer, a proved domain, has brought. Over a rate
-// it is fault.Flood (RFC 6120, section 13.12).
+// it is fault.Flood (RFC 6120, section 13.12). The sender may have more
+// identities besides from, asserted by his home whatever he shows of them: it is
+// one person who is counted, by the first of them, and any of them may be on the
+// block list (RFC 5025, section
+// 3.1.1.2).
 //
 // The block list comes last: one who is blocked hears what anybody hears, until
 // he would have been let in (XF-71).
-func (e *Engine) Admit(now time.Time, peer string, from, to sip.Uri) error {
+func (e *Engine) Admit(now time.Time, peer string, from, to sip.Uri, besides ...sip.Uri) error {
 	r := e.rules.Load()
-	sender := Name(from)
+	sender, person := Name(from), Name(from)
+	if len(besides) > 0 {
+		person = Name(besides[0])
+	}
+	if err := e.Rate(now, peer, person); err != nil {
+		return err
+	}
+	switch {
+	case !e.knows(now, sender, Name(to), r.limits.Strangers):
+		return Refuse(Strangers, fault.E(fault.Flood, "too many messages to users who have never answered"))
+	case r.block.has(sender, from.Host), slices.ContainsFunc(besides, r.block.Has):
+		return Refuse(Blocked, fault.E(fault.NotFound, "this address is no user's"))
+	}
+	return nil
+}
+
+// Rate counts one message of a sender, by his name, that peer has brought, without
+// a look at whom it is for.
+func (e *Engine) Rate(now time.Time, peer, sender string) error {
+	r := e.rules.Load()
 	switch {
 	case !allow(e.peers, now, peer, r.limits.PerPeer, burst):
 		return Refuse(PerPeer, fault.E(fault.Flood, "too many messages from your domain"))
 	case !allow(e.senders, now, sender, r.limits.PerSender, burst):
 		return Refuse(PerSender, fault.E(fault.Flood, "too many messages"))
-	case !e.knows(now, sender, Name(to), r.limits.Strangers):
-		return Refuse(Strangers, fault.E(fault.Flood, "too many messages to users who have never answered"))
-	case r.block.has(sender, from.Host):
-		return Refuse(Blocked, fault.E(fault.NotFound, "this address is no user's"))
 	}
 	return nil
 }
