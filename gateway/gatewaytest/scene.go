@@ -41,8 +41,9 @@ type Stage interface {
 	// Now returns the time.
 	Now() time.Time
 
-	// Passes lets time pass.
-	Passes(d time.Duration)
+	// Passes lets time pass, and returns what had come for anybody before and was
+	// not received. Where time passes by itself nobody can say what was before.
+	Passes(d time.Duration) (early []string)
 
 	// Rest returns what has come for anybody and was not received.
 	Rest() []string
@@ -73,8 +74,7 @@ func Play(t *testing.T, s *testdata.Scene, stage Stage) {
 			if err != nil {
 				t.Fatalf("turn %d: %v", i+1, err)
 			}
-			nothingLeft(t, stage, i)
-			stage.Passes(d)
+			unexpected(t, stage.Passes(d), i)
 		case "receives":
 			got, ok := stage.Receives(who, turn.Text)
 			if !ok {
@@ -89,7 +89,7 @@ func Play(t *testing.T, s *testdata.Scene, stage Stage) {
 				t.Fatalf("turn %d: %s receives\n%s\nwant\n%s\n%v", i+1, who, got, turn.Text, err)
 			}
 		default:
-			nothingLeft(t, stage, i)
+			unexpected(t, stage.Rest(), i)
 			if err := stage.Sends(who, verb, fill(turn.Text, names)); err != nil {
 				t.Fatalf("turn %d: %s: %v", i+1, turn.Name, err)
 			}
@@ -98,15 +98,16 @@ func Play(t *testing.T, s *testdata.Scene, stage Stage) {
 	if err := stage.Ends(); err != nil {
 		t.Fatalf("at the end: %v", err)
 	}
-	nothingLeft(t, stage, len(s.Turns))
+	unexpected(t, stage.Rest(), len(s.Turns))
 	if changed {
 		s.Save(t)
 	}
 }
 
-func nothingLeft(t *testing.T, stage Stage, turn int) {
+// unexpected fails the test if anything has come that no turn before receives.
+func unexpected(t *testing.T, rest []string, turn int) {
 	t.Helper()
-	if rest := stage.Rest(); len(rest) > 0 {
+	if len(rest) > 0 {
 		t.Fatalf("before turn %d there came, unexpected:\n%s", turn+1, strings.Join(rest, "\n"))
 	}
 }

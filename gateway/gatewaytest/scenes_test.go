@@ -159,6 +159,9 @@ func takesLong(s *testdata.Scene) bool {
 // A reality is a stage on which nobody can make time pass.
 type reality struct{ *stage }
 
+// Passes implements [Stage]: what follows is waited for anyway, and may have come.
+func (r *reality) Passes(time.Duration) []string { return nil }
+
 // Ends implements [Stage]. Both take their leave: what one of them is still to
 // be told comes before the other's last words. After juliet's nobody waits for
 // an error about romeo's; his may be refused, where her server has failed.

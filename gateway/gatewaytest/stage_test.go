@@ -182,7 +182,11 @@ func (s *stage) Receives(who, want string) (string, bool) {
 func (*stage) Now() time.Time { return time.Now() }
 
 // Passes implements [Stage].
-func (s *stage) Passes(d time.Duration) { s.pass(d) }
+func (s *stage) Passes(d time.Duration) []string {
+	early := s.Rest()
+	s.pass(d)
+	return early
+}
 
 // Rest implements [Stage].
 func (s *stage) Rest() []string {

@@ -47,10 +47,10 @@ type World struct {
 	stopped chan struct{}
 }
 
-// InTime is a setting of the gateway of a world whose XMPP domain is
-// example.com: errors come in time, however slow the machine is. A SIP user is
-// then answered late about who has not written before.
-const InTime = "peers: {example.com: {error_window: 15s}}\n"
+// InTime are settings of a gateway with which errors come in time, however slow
+// the machine is. A SIP user is then answered late about who has not written
+// before. Lines about other peers may follow.
+const InTime = "peers:\n  \"*\": {error_window: 15s}\n"
 
 // Stop stops the gateway, as SIGTERM does, and waits until it has ended. The
 // domains go on.

@@ -57,13 +57,15 @@ func newStage(t *testing.T) *stage {
 
 func (s *stage) Now() time.Time { return s.now }
 
-func (s *stage) Passes(d time.Duration) {
+func (s *stage) Passes(d time.Duration) []string {
+	early := s.Rest()
 	end := s.now.Add(d)
 	for at := s.talk.Deadline(); !at.After(end); at = s.talk.Deadline() {
 		s.now = at
 		s.step(step.Due{})
 	}
 	s.now = end
+	return early
 }
 
 func (s *stage) Receives(who, _ string) (string, bool) {
