@@ -51,6 +51,7 @@ type Gateway struct {
 	name       string
 	log        *slog.Logger
 	policy     *policy.Engine
+	loops      loops
 	shards     *shard.Shards
 	trunk      *trunk.Trunk
 	s2s        *s2s.Server
@@ -83,7 +84,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		settings: book, book: book, started: s, name: s.Listen.Name, log: cfg.Log,
-		policy:  policy.New(rates(s), block),
+		policy: policy.New(rates(s), block), loops: newLoops(),
 		pending: pending{m: map[step.Tx]waits{}}, ready: make(chan struct{}),
 	}
 	g.admin = admin.New(status{g})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -30,6 +31,10 @@ func (g *Gateway) do(key step.Key, e step.Effect) {
 }
 
 func (g *Gateway) sendSIP(key step.Key, e step.SendSIP) {
+	if err := g.loops.check(time.Now(), federation.SIP, e.Words); err != nil {
+		g.shards.Report(key, step.Response{Of: e.Ref, Err: err})
+		return
+	}
 	limit := *g.settings.Peer(e.Domain).PagerSize
 	o := trunk.Sending{By: e.By, Check: func(size int) error { return mapping.CheckSize(size, limit) }}
 	g.trunk.Send(e.Request, e.Domain, o, func(res *sip.Response, err error) {
@@ -40,6 +45,10 @@ func (g *Gateway) sendSIP(key step.Key, e step.SendSIP) {
 func (g *Gateway) sendXMPP(key step.Key, e step.SendXMPP) {
 	if e.Ref == "" {
 		g.send(e.Stanza)
+		return
+	}
+	if err := g.loops.check(time.Now(), federation.XMPP, e.Words); err != nil {
+		g.shards.Report(key, step.Taken{Of: e.Ref, How: federation.GivenUp, Err: err})
 		return
 	}
 	g.carrier(e.Stanza).Send(e.Stanza, e.By, func(how federation.How, err error) {

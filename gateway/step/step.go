@@ -117,6 +117,7 @@ type (
 		Domain  string
 		Request *sip.Request
 		By      time.Time
+		Words   *Words // that cross to the other protocol here, nil for none
 	}
 
 	// SendXMPP sends a stanza, errors too. A Ref that is not empty hears of it
@@ -126,6 +127,7 @@ type (
 		Ref    Ref
 		Stanza *xmltree.Element
 		By     time.Time
+		Words  *Words // that cross to the other protocol here, nil for none
 	}
 
 	// Answer is the final answer to a Request.
@@ -161,6 +163,18 @@ func (Answer) effect()   {}
 func (End) effect()      {}
 func (Forget) effect()   {}
 func (Ignore) effect()   {}
+
+// Words are what one user says to another, as both protocols have it: when they
+// come round to be translated once more, these are the same.
+type Words struct {
+	Thread   string // Call-ID and thread
+	From, To string // bare JIDs, whatever the users are called elsewhere
+	Text     string
+
+	// Origin tells what its sender says again from what has come round: the
+	// latter has another.
+	Origin string
+}
 
 // A Way is the direction in which a message crosses.
 type Way string

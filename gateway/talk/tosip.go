@@ -27,6 +27,8 @@ type Outgoing struct {
 	Plain      bool // was refused in a richer form, and is now sent as plain text
 	Everywhere bool // was refused by one device, and is now sent to all (MSG-37)
 	Memo       Memo
+
+	words *step.Words // as it is sent; nil for notices
 }
 
 // fromXMPP takes a stanza apart: one may say several things (RFC 7572, section
@@ -132,6 +134,9 @@ func (s *said) send(o *Outgoing) (bool, error) {
 	if o.CallID == "" {
 		o.CallID = s.callID(o.Stanza)
 	}
+	if o.words != nil {
+		o.words.Thread = o.CallID
+	}
 	id := sip.CallIDHeader(o.CallID)
 	req.AppendHeader(&id)
 	req.From().Params.Add("tag", s.now.ID()) // a new one each time, so that no two are merged (MSG-11)
@@ -140,7 +145,7 @@ func (s *said) send(o *Outgoing) (bool, error) {
 	req.AppendHeader(&forwards)
 	o.Ref = step.Ref(s.now.ID())
 	o.Until = s.now.Time.Add(Deadline + grace)
-	s.do(step.SendSIP{Ref: o.Ref, Domain: req.Recipient.Host, Request: req, By: s.now.Time.Add(Deadline)})
+	s.do(step.SendSIP{Ref: o.Ref, Domain: req.Recipient.Host, Request: req, By: s.now.Time.Add(Deadline), Words: o.words})
 	return true, nil
 }
 
@@ -170,6 +175,10 @@ func (s *said) request(o *Outgoing) (*sip.Request, error) {
 	o.Memo = Memo{
 		Way: step.ToSIP, At: s.now.Time, Stanza: o.Stanza.ID, Type: o.Stanza.Type, From: o.From, To: o.To,
 		Text: start(text.Value), Message: opts.MessageID,
+	}
+	receiver, _ := mapping.ToJID(o.To.URI) // it is the image of one
+	o.words = &step.Words{
+		From: o.From.JID.Bare().String(), To: receiver.Bare().String(), Text: o.Stanza.E2E + text.Value, Origin: "thread " + o.Stanza.Thread,
 	}
 	return req, nil
 }

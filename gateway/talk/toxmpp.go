@@ -53,12 +53,12 @@ func (s *said) fromSIP(ev step.Request) {
 	case !in.Until.IsZero() && !in.Until.After(s.now.Time):
 		s.refuseRequest(ev, fault.E(fault.Timeout, "the message has expired"))
 	default:
-		s.pass(ev, in)
+		s.pass(ev, in, &step.Words{From: sender.Bare().String(), To: ev.To.JID.Bare().String(), Origin: tagOf(ev.SIP)})
 	}
 }
 
 // pass sends a text on and waits to hear what becomes of it.
-func (s *said) pass(ev step.Request, in *mapping.Incoming) {
+func (s *said) pass(ev step.Request, in *mapping.Incoming, words *step.Words) {
 	m := in.Stanza
 	if s.States {
 		m.State = xep.Active // the words end the typing (XEP-0085, section 5.1)
@@ -75,11 +75,18 @@ func (s *said) pass(ev step.Request, in *mapping.Incoming) {
 		Way: step.ToXMPP, At: s.now.Time, Stanza: m.ID, CallID: ev.SIP.CallID().Value(),
 		From: ev.From, To: ev.To, Asked: in.Asked,
 	}
+	words.Thread, words.Text = m.Thread, m.E2E
 	if len(m.Bodies) > 0 {
-		memo.Text = start(m.Bodies[0].Value)
+		words.Text = m.Bodies[0].Value
 	}
+	memo.Text = start(words.Text)
 	s.Waiting = append(s.Waiting, Waiting{Tx: ev.Tx, Ref: step.Ref(m.ID), Until: s.now.Time.Add(Deadline), Memo: memo})
-	s.do(step.SendXMPP{Ref: step.Ref(m.ID), Stanza: m.Element(), By: by})
+	s.do(step.SendXMPP{Ref: step.Ref(m.ID), Stanza: m.Element(), By: by, Words: words})
+}
+
+func tagOf(req *sip.Request) string {
+	tag, _ := req.From().Params.Get("tag")
+	return tag
 }
 
 // threadOf returns the thread whose Call-ID this is, if we made it for one (RFC
