@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,32 @@ func TestNumbers(t *testing.T) {
 	send("sip:romeo@example.net", number, "200 OK")
 	if req := <-w.SIP.Requests; req.Recipient.String() != "sip:+14155550100@example.net;user=phone" {
 		t.Errorf("the number has received %s", req)
+	}
+}
+
+// TestInbox: a domain that publishes im addresses is written to by them, others
+// are not (ADDR-19; RFC 7247, section 6.5).
+func TestInbox(t *testing.T) {
+	for records, to := range map[string]string{
+		"":                                    "<sip:romeo@example.net>",
+		"_im._sip.example.net. SRV 0 0 0 .\n": "<sip:romeo@example.net>",
+		"_pres._sip.example.net. SRV 0 0 5061 x.\n": "<sip:romeo@example.net>",
+		"_im._sip.example.net. SRV 0 0 5061 x.\n":   "<im:romeo@example.net>",
+	} {
+		w := world(t, gatewaytest.Options{})
+		if err := w.Add(records); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.Reload(regexp.MustCompile(`, server: "[^"]*"`).ReplaceAllString(w.YAML, "")); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.XMPP.Write("juliet", "romeo@example.net/orchard", "j1", "Hark"); err != nil {
+			t.Fatal(err)
+		}
+		req := <-w.SIP.Requests
+		if got := req.To().Value(); got != to || req.Recipient.String() != "sip:romeo@example.net;gr=orchard" {
+			t.Errorf("%q: to %s, sent to %s; want %s", records, got, req.Recipient.String(), to)
+		}
 	}
 }
 

@@ -53,6 +53,7 @@ type Gateway struct {
 	policy     *policy.Engine
 	loops      loops
 	shards     *shard.Shards
+	locate     *locate.Locator
 	trunk      *trunk.Trunk
 	s2s        *s2s.Server
 	components components
@@ -126,16 +127,16 @@ func (g *Gateway) wires(cfg Config) {
 		Message: s.Limits.Message, Conns: s.Limits.Connections, ConnsPerIP: s.Limits.PerAddress,
 		Queue: s.Limits.Queue, Idle: s.Limits.Idle,
 	}
-	find := locate.New(locate.Config{Resolver: cfg.Resolver, Book: g.book, Log: cfg.Log})
-	g.routes = routes{speaks: find.Speaks, limit: s.Limits.Queue, waiting: map[string][]answer{}, found: map[string]verdict{}}
+	g.locate = locate.New(locate.Config{Resolver: cfg.Resolver, Book: g.book, Log: cfg.Log})
+	g.routes = routes{speaks: g.locate.Speaks, limit: s.Limits.Queue, waiting: map[string][]answer{}, found: map[string]verdict{}}
 	g.trunk = trunk.New(trunk.Config{
-		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: g.book, Locate: find, Trust: g.trust,
+		Name: g.name, Agent: "cpimgate/" + cfg.Version, Book: g.book, Locate: g.locate, Trust: g.trust,
 		UDP: g.open.udp, TCP: g.open.tcp, TLS: g.open.tls, Dial: cfg.Net.Dial,
 		Credentials: g.book.Credentials, Handler: sipDoor{g}, Limits: limits, Drain: drain, Trace: cfg.Trace, Log: cfg.Log,
 		Count: func(event string) { g.admin.Policy(string(federation.SIP), event) },
 	})
 	g.s2s = s2s.New(s2s.Config{
-		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: find, Trust: g.trust, Handler: xmppDoor{g, nil},
+		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: g.locate, Trust: g.trust, Handler: xmppDoor{g, nil},
 		StartTLS: g.open.xmpp, Direct: g.open.xmpps, Dial: cfg.Net.Dial, Limits: limits, Trace: cfg.Trace, Log: cfg.Log,
 		Count: func(event string) { g.admin.Policy(string(federation.XMPP), event) },
 	})

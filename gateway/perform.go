@@ -11,6 +11,7 @@ import (
 	"cpimgate/federation"
 	"cpimgate/federation/trunk"
 	"cpimgate/gateway/step"
+	"cpimgate/gateway/talk"
 	"cpimgate/mapping"
 )
 
@@ -37,9 +38,25 @@ func (g *Gateway) sendSIP(key step.Key, e step.SendSIP) {
 	}
 	limit := *g.settings.Peer(e.Domain).PagerSize
 	o := trunk.Sending{By: e.By, Check: func(size int) error { return mapping.CheckSize(size, limit) }}
+	if key.Kind != talk.KindBorder {
+		o.Address = func(ctx context.Context, req *sip.Request) { g.inbox(ctx, req, e.Domain) }
+	}
 	g.trunk.Send(e.Request, e.Domain, o, func(res *sip.Response, err error) {
 		g.shards.Report(key, step.Response{Of: e.Ref, SIP: res, Err: err})
 	})
+}
+
+// inbox names whom a message is for by an im URI where his domain publishes that
+// it knows such (RFC 7247, section 6.5, step 7). The Request-URI is where it goes
+// and stays (RFC 3428, section 5). A server that the operator names is not asked
+// for in the DNS.
+func (g *Gateway) inbox(ctx context.Context, req *sip.Request, domain string) {
+	if home, _ := g.book.Home(domain); home.Server != "" || g.book.Rules(domain).SIP != "" || !g.locate.Publishes(ctx, "im", domain) {
+		return
+	}
+	if im, ok := mapping.InboxOf(req.To().Address); ok {
+		req.To().Address = im
+	}
 }
 
 func (g *Gateway) sendXMPP(key step.Key, e step.SendXMPP) {

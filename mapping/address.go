@@ -69,6 +69,17 @@ func ToURIScheme(j jid.JID, scheme string) (sip.Uri, error) {
 	return u, nil
 }
 
+// InboxOf returns the im URI of a SIP user, whose domain knows such addresses
+// (RFC 7247, section 6.5, step 7): the same name, without device. False is for what
+// has none, such as a domain alone.
+func InboxOf(u sip.Uri) (sip.Uri, bool) {
+	user, err := userOf(u)
+	if err != nil || user == "" {
+		return u, false
+	}
+	return sip.Uri{Scheme: "im", User: inbox(user), Host: u.Host}, true
+}
+
 // sipUser encodes the user of a SIP URI, which never starts with two slashes.
 func sipUser(user string) string {
 	s := percent(user, userMarks)

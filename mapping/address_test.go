@@ -438,3 +438,33 @@ func TestOfSender(t *testing.T) {
 		t.Error("another fault changes its kind")
 	}
 }
+
+// TestInboxOf: ADDR-19. The name is the same, whatever its scheme makes of it.
+func TestInboxOf(t *testing.T) {
+	for _, row := range [][2]string{
+		{"sip:Romeo@h.example;gr=x", "im:Romeo@h.example"},
+		{"sip:a,b;c@h.example", "im:a%2Cb%3Bc@h.example"},
+		{"sip:.a@h.example", "im:%2Ea@h.example"},
+		{"sip:h.example", ""},
+	} {
+		u, err := ParseURI(row[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		im, ok := InboxOf(u)
+		if got := im.String(); ok != (row[1] != "") || ok && got != row[1] {
+			t.Errorf("%s is %s, %v; want %s", row[0], got, ok, row[1])
+		}
+		if !ok {
+			continue
+		}
+		back, err := ParseURI(im.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := ToJID(u)
+		if k, kerr := ToJID(back); err != nil || kerr != nil || !k.Equal(j.Bare()) {
+			t.Errorf("%s is %s, %v, and %s is %s, %v", row[0], j, err, row[1], k, kerr)
+		}
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"cpimgate/cpim/fault"
 	"cpimgate/federation"
@@ -114,4 +116,14 @@ func (s *Speech) neither() error {
 		return s.SIPErr
 	}
 	return fault.Wrap(fault.NoRoute, cause, "domain offers no SIP or XMPP service")
+}
+
+// Publishes reports that a domain has records for addresses of a scheme, im or
+// pres, that are reached by SIP (RFC 3861, section 3). One that says nothing in
+// time has none.
+func (l *Locator) Publishes(ctx context.Context, scheme, domain string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	a, err := l.dns.Lookup(ctx, "_"+scheme+"._sip."+domain, TypeSRV)
+	return err == nil && slices.ContainsFunc(a.Records, func(r Record) bool { return r.Target != "" })
 }

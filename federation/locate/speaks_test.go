@@ -203,3 +203,24 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+// TestPublishes: im and pres each need a record that leads somewhere, and a DNS
+// that fails says nothing.
+func TestPublishes(t *testing.T) {
+	z, err := NewStatic("_im._sip.a.example. SRV 0 0 5061 h.a.example.\n_im._sip.b.example. SRV 0 0 0 .\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.Break("broken.example")
+	l := New(Config{Resolver: z})
+	for _, tt := range []struct {
+		scheme, domain string
+		want           bool
+	}{
+		{"im", "a.example", true}, {"pres", "a.example", false}, {"im", "b.example", false}, {"im", "c.example", false}, {"im", "broken.example", false},
+	} {
+		if got := l.Publishes(t.Context(), tt.scheme, tt.domain); got != tt.want {
+			t.Errorf("%s of %s: %v", tt.scheme, tt.domain, got)
+		}
+	}
+}

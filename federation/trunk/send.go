@@ -22,7 +22,11 @@ const maxDatagram = 1300
 
 // A Sending says what a request may cost.
 type Sending struct {
-	By    time.Time            // when the answer is no longer waited for; zero is Config.Timeout from now
+	By time.Time // when the answer is no longer waited for; zero is Config.Timeout from now
+	// Address changes addresses of the request before it goes out; it may ask the
+	// DNS. May be nil.
+	Address func(ctx context.Context, req *sip.Request)
+
 	Check func(size int) error // is told the size of the request as it is written; its error ends the sending; may be nil
 }
 
@@ -58,6 +62,9 @@ func (t *Trunk) Send(req *sip.Request, domain string, o Sending, done func(*sip.
 func (t *Trunk) exchange(req *sip.Request, domain string, o Sending, done func(*sip.Response, error)) {
 	ctx, cancel := context.WithDeadline(t.ctx, o.By)
 	defer cancel()
+	if o.Address != nil {
+		o.Address(ctx, req)
+	}
 	res, err := t.route(ctx, req, domain, o.Check)
 	t.mu.Lock()
 	if t.queued[domain]--; t.queued[domain] == 0 {
