@@ -281,6 +281,12 @@ func TestXMPPDoor(t *testing.T) {
 		{"sender without image", `<message from='a\5cb@example.com/b' to='romeo@example.net' id='x'><body>Hark</body></message>`, "jid-malformed"},
 		{"subscribe", `<presence from='juliet@example.com' to='romeo@example.net' type='subscribe' id='x'/>`, ""},
 		{"error", `<message from='juliet@example.com/b' to='romeo@example.net' type='error' id='x'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`, ""},
+		{"error to nobody", `<message from='juliet@example.com/b' to='nobody@example.net' type='error' id='x'/>`, ""},
+		{"error to no user", `<message from='juliet@example.com/b' to='example.net' type='error' id='x'/>`, ""},
+		{"error to no image", `<message from='juliet@example.com/b' to='a\5cb@example.net' type='error' id='x'/>`, ""},
+		{"error without image", `<message from='a\5cb@example.com/b' to='romeo@example.net' type='error' id='x'/>`, ""},
+		{"error that is a message", `<message from='juliet@example.com/b' to='nobody@example.net' type='error' id='x'><body>Hark</body></message>`, ""},
+		{"presence error", `<presence from='juliet@example.com/b' to='nobody@example.net' type='error' id='x'/>`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := parseStanza(t, tt.stanza)

@@ -47,10 +47,11 @@ type SIPOptions struct {
 //	xml:lang        Content-Language: of the body that was chosen
 //	type, id        none
 //
-// Where RFC 7572 is silent: a delay (XEP-0203) is the Date; a request for a
-// receipt or a marker wraps the text in message/cpim for a peer that takes it,
-// and is dropped for another (RFC 5438, section 7.1.1); a secured object stands
-// for all else in the stanza (RFC 3923, section 8).
+// Where RFC 7572 is silent: a delay (XEP-0203) that the sender's domain notes is
+// the Date; a request for a receipt or a marker wraps the text in message/cpim
+// for a peer that takes it, and is dropped for another (RFC 5438, section
+// 7.1.1); a secured object stands for all else in the stanza (RFC 3923, section
+// 8).
 //
 // from and to are the parties as SIP names them. The request lacks what the
 // transaction gives: Via, CSeq, Max-Forwards, tags, and Call-ID where none is
@@ -136,7 +137,7 @@ func alternative(parts ...cpim.Part) (cpim.Part, error) {
 //
 //	from, to           From, To: bare, with the scheme of the addresses given
 //	subject            Subject, one for each language
-//	delay              DateTime, else the present
+//	delay              DateTime, if it may be believed; else the present
 //	request, markable  Disposition-Notification
 //	thread, id, type   none
 func MessageToCPIM(m *xep.Message, from, to sip.Uri, content cpim.Part, o SIPOptions) ([]byte, error) {
@@ -146,8 +147,8 @@ func MessageToCPIM(m *xep.Message, from, to sip.Uri, content cpim.Part, o SIPOpt
 		DateTime: o.Now,
 		Content:  content,
 	}
-	if m.Delay != nil {
-		c.DateTime = m.Delay.Stamp
+	if stamp, ok := delayed(m); ok {
+		c.DateTime = stamp
 	}
 	for _, s := range m.Subjects {
 		c.Subjects = append(c.Subjects, cpim.Text{Lang: m.LangOf(s), Text: s.Value})
@@ -220,9 +221,19 @@ func (b *builder) field(name, value string) {
 
 // date tells when a message was sent that was stored on its way.
 func (b *builder) date(m *xep.Message) {
-	if m.Delay != nil {
-		b.field("Date", sipx.FormatDate(m.Delay.Stamp))
+	if stamp, ok := delayed(m); ok {
+		b.field("Date", sipx.FormatDate(stamp))
 	}
+}
+
+// delayed returns when a message was first sent, as the sender, his server or
+// his room says. Nobody else can know, and anybody may write it (XEP-0203,
+// section 5): a note that names another domain, or none, is passed over.
+func delayed(m *xep.Message) (time.Time, bool) {
+	if m.Delay == nil || !m.Delay.From.Domain().Equal(m.From.Domain()) {
+		return time.Time{}, false
+	}
+	return m.Delay.Stamp, true
 }
 
 // body completes the request. Every field of it came through a checked

@@ -52,7 +52,7 @@ func TestMessageTypes(t *testing.T) {
 // TestFields are the header fields of one full request: the GRUU in From and
 // Request-URI but not in To, no Contact, a Date for what was delayed.
 func TestFields(t *testing.T) {
-	m := stanza(t, "<subject>Oh\nRomeo</subject><thread>t1</thread><body>1\n2</body><delay xmlns='urn:xmpp:delay' stamp='2026-01-02T03:04:05Z'/>")
+	m := stanza(t, "<subject>Oh\nRomeo</subject><thread>t1</thread><body>1\n2</body><delay xmlns='urn:xmpp:delay' from='example.com' stamp='2026-01-02T03:04:05Z'/>")
 	req, err := toSIP(t, m, SIPOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +62,31 @@ func TestFields(t *testing.T) {
 		"Content-Language: en\r\nContent-Type: text/plain;charset=UTF-8\r\nContent-Length: 4\r\n\r\n1\r\n2"
 	if req.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", req, want)
+	}
+}
+
+// TestDelayed: when a message was sent is told as its sender, his server or his
+// room notes it, in a Date or a CPIM DateTime; a note that anybody else would
+// have made, or that says nothing of who has, is passed over (XEP-0203, section
+// 5).
+func TestDelayed(t *testing.T) {
+	for from, believed := range map[string]bool{
+		"example.com": true, "juliet@example.com": true, "juliet@example.com/balcony": true, "EXAMPLE.com": true,
+		"": false, "example.net": false, "romeo@example.net": false, "chat.example.com": false, "com": false, "example.com.evil.example": false, "@": false,
+	} {
+		m := stanza(t, "<body>Hi</body><delay xmlns='urn:xmpp:delay' from='"+from+"' stamp='2026-01-02T03:04:05Z'/><request xmlns='urn:xmpp:receipts'/>")
+		date, stamp := "", "2026-01-02T12:00:00Z"
+		if believed {
+			date, stamp = "Fri, 02 Jan 2026 03:04:05 GMT", "2026-01-02T03:04:05Z"
+		}
+		req, err := toSIP(t, m, SIPOptions{Now: noon})
+		if err != nil || sipx.Value(req, "Date") != date {
+			t.Errorf("from %q: %v\n%s", from, err, req)
+		}
+		req, err = toSIP(t, m, SIPOptions{Now: noon, Accept: Accept{CPIM: true}, MessageID: "i1"})
+		if err != nil || !strings.Contains(string(req.Body()), "\r\nDateTime: "+stamp+"\r\n") {
+			t.Errorf("from %q: %v\n%s", from, err, req)
+		}
 	}
 }
 

@@ -71,9 +71,9 @@ type Incoming struct {
 //	imdn+xml                    Notices
 //	others                      415 with Accept
 //
-// Date is a delay (XEP-0203) where it is more than a minute past; the display
-// name is a nick (XEP-0172) on first contact. A CPIM object whose From is not
-// the sender is refused (fault.Forbidden).
+// Date is a delay (XEP-0203) that the sender notes, where it is more than a
+// minute past; the display name is a nick (XEP-0172) on first contact. A CPIM
+// object whose From is not the sender is refused (fault.Forbidden).
 func MessageToXMPP(req *sip.Request, from, to jid.JID, o XMPPOptions) (*Incoming, error) {
 	r := &reader{
 		req: req, o: o, in: &Incoming{},
@@ -167,7 +167,7 @@ func (r *reader) finish() {
 		m.Request, m.Markable = r.in.Asked.Positive, r.in.Asked.Display
 	}
 	if !r.in.Sent.IsZero() && r.o.Now.Sub(r.in.Sent) > staleAfter {
-		m.Delay = &xep.Delay{Stamp: r.in.Sent.UTC()}
+		m.Delay = &xep.Delay{Stamp: r.in.Sent.UTC(), From: m.From}
 	}
 	r.ownLanguage()
 	r.in.Stanza = m

@@ -104,7 +104,7 @@ func TestHeader(t *testing.T) {
 	testdata.EqualText(t, outline(in.Stanza.Element()), outline(parseStanza(t,
 		`<message from='romeo@example.net/orchard' to='juliet@example.com/gone' id='x' type='chat' xml:lang='cs'><thread>héllo</thread><body>Hi</body>`+
 			`<nick xmlns='http://jabber.org/protocol/nick'>Romeo "M"</nick><origin-id xmlns='urn:xmpp:sid:0' id='x'/>`+
-			`<delay xmlns='urn:xmpp:delay' stamp='2026-01-02T11:58:59Z'/></message>`)))
+			`<delay xmlns='urn:xmpp:delay' from='romeo@example.net/orchard' stamp='2026-01-02T11:58:59Z'/></message>`)))
 	if want := noon.Add(59 * time.Second); !in.Until.Equal(want) {
 		t.Errorf("good until %v, want %v", in.Until, want)
 	}
@@ -347,7 +347,7 @@ func TestEnvelopeLanguage(t *testing.T) {
 	wantText(t, in, err, "Hi")
 	testdata.EqualText(t, outline(in.Stanza.Element()), outline(parseStanza(t,
 		`<message from='romeo@example.net' to='juliet@example.com' id='x'><subject>Oh</subject><subject xml:lang='cs'>Ach</subject><thread>c1</thread>`+
-			`<body xml:lang='fr'>Hi</body><origin-id xmlns='urn:xmpp:sid:0' id='x'/><delay xmlns='urn:xmpp:delay' stamp='2026-01-02T09:00:00Z'/></message>`)))
+			`<body xml:lang='fr'>Hi</body><origin-id xmlns='urn:xmpp:sid:0' id='x'/><delay xmlns='urn:xmpp:delay' from='romeo@example.net' stamp='2026-01-02T09:00:00Z'/></message>`)))
 	in, err = fromRomeo(t, "message/cpim", envelope("DateTime: 2026-01-02T11:59:30Z\n", "Content-Language: de\n"+hi), "Content-Language: fr", "Subject: outer")
 	wantText(t, in, err, "Hi")
 	if in.Stanza.Lang != "de" || in.Stanza.Subjects[0].Value != "outer" || in.Stanza.Delay != nil {
