@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -193,6 +195,53 @@ func TestBusy(t *testing.T) {
 		t.Errorf("%d events wait, want 4: the report too", events)
 	}
 	close(hold)
+}
+
+// TestIDs: the names that machines get say where they live and are otherwise
+// random, so that none comes twice (XEP-0359, section 3): of ten thousand all
+// differ, and each of their 96 bits is sometimes set and sometimes not.
+func TestIDs(t *testing.T) {
+	play(t, Config{}, func(s *Shards, done chan step.Effect) {
+		const n = 10_000
+		seen := map[string]bool{}
+		homes := map[string]map[byte]bool{} // the shards that the names of one place speak of
+		var ever, never [12]byte            // bits that are set in some, and that are not in some
+		for i := range n {
+			place := fmt.Sprint(i % 100)
+			if err := s.Post(step.Key{Kind: "test", Place: place, Name: place}, step.Request{}); err != nil {
+				t.Fatal(err)
+			}
+			id := answer(t, done).Reason
+			b, err := hex.DecodeString(id)
+			if err != nil || len(b) != 13 {
+				t.Fatalf("%q is not a byte and 96 bits: %v", id, err)
+			}
+			if homes[place] == nil {
+				homes[place] = map[byte]bool{}
+			}
+			homes[place][b[0]], seen[id] = true, true
+			for i, bits := range b[1:] {
+				ever[i] |= bits
+				never[i] |= ^bits
+			}
+		}
+		all := [12]byte(bytes.Repeat([]byte{0xff}, 12))
+		if len(seen) != n || ever != all || never != all {
+			t.Errorf("%d of %d differ; bits that vary: %x", len(seen), n, [2][12]byte{ever, never})
+		}
+		numbers := map[byte]bool{}
+		for place, of := range homes {
+			if len(of) != 1 {
+				t.Errorf("the names of place %s speak of %d shards", place, len(of))
+			}
+			for number := range of {
+				numbers[number] = true
+			}
+		}
+		if len(numbers) < 10 {
+			t.Errorf("a hundred places live in %d shards", len(numbers))
+		}
+	})
 }
 
 // BenchmarkStep is the price of one event from Post to its effect.

@@ -94,8 +94,8 @@ func (s *said) notified(ev step.Request, in *mapping.Incoming) {
 		if stanza == nil {
 			continue
 		}
-		if stanza.ID == "" {
-			stanza.ID = s.now.ID()
+		if stanza.Type != "error" { // which has the id of what it is about
+			s.name(stanza)
 		}
 		told++
 		s.do(step.SendXMPP{Stanza: stanza.Element()})
@@ -141,8 +141,15 @@ func (s *said) state(state xep.State) {
 		doc.State = composing.Active
 	}
 	m := mapping.ComposingToXMPP(doc, "", s.TypingFrom.JID, s.TypingTo.JID)
-	m.ID = s.now.ID()
+	s.name(m)
 	s.do(step.SendXMPP{Stanza: m.Element()})
+}
+
+// name gives a stanza of ours an id, the same for the stream and for all who
+// keep the stanza (XEP-0359, section 2.2).
+func (s *said) name(m *xep.Message) {
+	m.ID = s.now.ID()
+	m.OriginID = m.ID
 }
 
 // typing hears a chat state from XMPP, and tells SIP when that says something
