@@ -136,7 +136,7 @@ func (c *components) at(server, domain string) *s2s.Component {
 func (g *Gateway) attach(a *attached, cfg Config, limits federation.Limits) {
 	a.Component = s2s.NewComponent(s2s.ComponentConfig{
 		Name: "cpimgate", Version: cfg.Version, Domain: a.Domain, Server: a.Server, Secret: a.Secret, SecretFile: a.SecretFile,
-		Domains: a.Homes, Handler: xmppDoor{g, a}, Limits: limits, Trace: cfg.Trace, Log: cfg.Log, Dial: cfg.Net.Dial,
+		Domains: a.Homes, Handler: xmppDoor{g, a}, Limits: limits, Trace: cfg.Trace, Log: cfg.Log, Contact: g.book.Contact, Dial: cfg.Net.Dial,
 		Sibling: func(domain string) *s2s.Component { return g.components.at(a.Server, domain) },
 	})
 }

@@ -138,7 +138,8 @@ func (g *Gateway) wires(cfg Config) {
 	g.s2s = s2s.New(s2s.Config{
 		Name: "cpimgate", Version: cfg.Version, Book: g.book, Locate: g.locate, Trust: g.trust, Handler: xmppDoor{g, nil},
 		StartTLS: g.open.xmpp, Direct: g.open.xmpps, Dial: cfg.Net.Dial, Limits: limits, Trace: cfg.Trace, Log: cfg.Log,
-		Count: func(event string) { g.admin.Policy(string(federation.XMPP), event) },
+		Count:   func(event string) { g.admin.Policy(string(federation.XMPP), event) },
+		Contact: g.book.Contact,
 	})
 	g.components.connect = func(a *attached) { g.attach(a, cfg, limits) }
 	g.components.set(s.Attachments())

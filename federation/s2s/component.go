@@ -47,10 +47,11 @@ type ComponentConfig struct {
 	// over the connection of any.
 	Sibling func(domain string) *Component
 
-	Limits federation.Limits
-	Trace  federation.Trace
-	Log    *slog.Logger
-	Dial   federation.Dial // opens the connection; that of federation.System
+	Limits  federation.Limits
+	Trace   federation.Trace
+	Log     *slog.Logger
+	Contact func() map[string][]string // as in Config
+	Dial    federation.Dial            // opens the connection; that of federation.System
 }
 
 // A Component is one domain of ours as part of an XMPP server (XEP-0114):
@@ -69,7 +70,7 @@ func NewComponent(cfg ComponentConfig) *Component {
 	c := &Component{cfg: cfg}
 	c.srv = New(Config{
 		Name: cfg.Name, Version: cfg.Version, Handler: cfg.Handler, Limits: cfg.Limits,
-		Trace: cfg.Trace, Log: cfg.Log, Dial: cfg.Dial,
+		Trace: cfg.Trace, Log: cfg.Log, Contact: cfg.Contact, Dial: cfg.Dial,
 	})
 	c.pair = newPair(c.srv, key{cfg.Domain, slices.Concat(cfg.Domains, []string{cfg.Domain})[0]})
 	c.pair.steady, c.pair.dial = true, c.open

@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"maps"
 	"slices"
 
 	"cpimgate/cpim/xep"
@@ -13,6 +14,12 @@ const (
 	nsItems   = "http://jabber.org/protocol/disco#items"
 	nsVersion = "jabber:iq:version"
 	nsPing    = "urn:xmpp:ping"
+)
+
+// A form in disco#info with facts about a server (XEP-0128, section 2).
+const (
+	nsData     = "jabber:x:data"
+	serverInfo = "http://jabber.org/network/serverinfo"
 )
 
 // features are what disco#info of a domain lists: what iq answers.
@@ -67,7 +74,7 @@ func (s *Server) domain(ask *xmltree.Element) (answer *xmltree.Element, known bo
 }
 
 // info is a domain's disco#info (XEP-0030, section 3.1): a gateway to SIMPLE
-// that routes as a server does.
+// that routes as a server does, and whom to ask about it.
 func (s *Server) info() *xmltree.Element {
 	q := xmltree.New(nsInfo, "query",
 		xmltree.New(nsInfo, "identity").With("category", "gateway").With("type", "simple").With("name", s.cfg.Name),
@@ -75,7 +82,29 @@ func (s *Server) info() *xmltree.Element {
 	for _, f := range features {
 		q.Add(xmltree.New(nsInfo, "feature").With("var", f))
 	}
+	if ways := s.cfg.Contact(); len(ways) > 0 {
+		q.Add(contacts(ways))
+	}
 	return q
+}
+
+// contacts says how those who run the service are reached (XEP-0157, section
+// 3).
+func contacts(ways map[string][]string) *xmltree.Element {
+	form := xmltree.New(nsData, "x", field("FORM_TYPE", serverInfo).With("type", "hidden")).With("type", "result")
+	for _, role := range slices.Sorted(maps.Keys(ways)) {
+		form.Add(field(role+"-addresses", ways[role]...))
+	}
+	return form
+}
+
+// field is one field of a form (XEP-0004, section 3.2).
+func field(name string, values ...string) *xmltree.Element {
+	f := xmltree.New(nsData, "field").With("var", name)
+	for _, v := range values {
+		f.Add(xmltree.New(nsData, "value", xmltree.Text(v)))
+	}
+	return f
 }
 
 // result is the answer to a request (RFC 6120, section 8.2.3).

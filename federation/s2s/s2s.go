@@ -86,6 +86,10 @@ type Config struct {
 	// block. The events are Spoofed and those beside it.
 	Count func(event string)
 
+	// Contact returns how those who run the service are reached, URIs by role:
+	// "abuse", "admin" and the others of XEP-0157, section 7.1. Nobody if nil.
+	Contact func() map[string][]string
+
 	Attempts int     // connections that one address may make in a minute; 0: ten times Limits.ConnsPerIP
 	Rate     float64 // stanzas a second that are read from one stream, more wait; 0: 10,000
 
@@ -150,6 +154,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Count == nil {
 		cfg.Count = func(string) {}
+	}
+	if cfg.Contact == nil {
+		cfg.Contact = func() map[string][]string { return nil }
 	}
 	cfg.Rate = cmp.Or(cfg.Rate, 10_000)
 	cfg.Attempts = cmp.Or(cfg.Attempts, 10*Limits(cfg.Limits).ConnsPerIP)

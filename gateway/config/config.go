@@ -31,6 +31,11 @@ type Config struct {
 	// keys that it lacks come from the next less specific one.
 	Peers map[string]*Peer `yaml:"peers" reload:"yes"`
 
+	// Contact is how those who run this gateway are reached, by role, each one URI
+	// or a list; servers are told when they ask (XEP-0157). Roles are abuse,
+	// admin, feedback, sales, security, status and support. Default none.
+	Contact Contact `yaml:"contact" reload:"yes"`
+
 	Policy Policy `yaml:"policy"`
 	Listen Listen `yaml:"listen"`
 	DNS    DNS    `yaml:"dns"`

@@ -52,6 +52,23 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestContact: an address stands alone or in a list, and is what servers are
+// told.
+func TestContact(t *testing.T) {
+	const contact = "contact:\n  admin: mailto:ops@a.example\n  abuse: [\"mailto:abuse@a.example\", \"xmpp:abuse@a.example?message\", \"https://a.example/abuse\"]\n"
+	c, err := Parse(filepath.Join(directory(t), "x.yaml"), []byte(contact+good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{
+		"admin": {"mailto:ops@a.example"},
+		"abuse": {"mailto:abuse@a.example", "xmpp:abuse@a.example?message", "https://a.example/abuse"},
+	}
+	if got := NewLive(c).Contact(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // TestDiff: each setting that differs is named once, on its side.
 func TestDiff(t *testing.T) {
 	dir := directory(t)
@@ -73,6 +90,7 @@ func TestDiff(t *testing.T) {
 		{"listen", "xmpps: off", "xmpps: off\n  sip: 127.0.0.1:5060", "", "listen.sip"},
 		{"limits", "listen:", "limits: {per_sender: 1, strangers: 5, queue: 9, idle: 1m}\nlisten:", "limits.per_sender limits.strangers", "limits.idle limits.queue"},
 		{"block", "listen:", "policy: {block: [spam.example]}\nlisten:", "policy.block", ""},
+		{"contact", "listen:", "contact: {admin: mailto:a@a.example, abuse: [\"xmpp:b@a.example\"]}\nlisten:", "contact.abuse contact.admin", ""},
 		{"empty block", "listen:", "policy: {block: []}\nlisten:", "", ""},
 		{"log", "listen:", "log: {level: debug, format: json}\nlisten:", "log.level", "log.format"},
 		{"store", "listen:", "store: {dir: state, sync: 0s}\nlisten:", "", "store.dir store.sync"},
@@ -103,7 +121,7 @@ func TestDiffWhole(t *testing.T) {
 	live, restart := Diff(&Config{}, &Config{
 		Domains: map[string]*Domain{"a": {}}, Peers: map[string]*Peer{"b": {}}, TLS: Certificates{{}},
 		Policy: Policy{Block: []string{"c"}}, DNS: DNS{Resolvers: []string{"d"}}, Log: Log{Level: slog.LevelWarn},
-		Listen: Listen{SIP: ":1"}, Limits: Limits{Queue: 1}, Store: Store{Dir: "e"},
+		Listen: Listen{SIP: ":1"}, Limits: Limits{Queue: 1}, Store: Store{Dir: "e"}, Contact: Contact{"admin": {"f:g"}},
 	})
 	var sections []string
 	for _, key := range slices.Concat(live, restart) {

@@ -50,6 +50,7 @@ func Parse(file string, b []byte) (*Config, error) {
 	k.domains(c)
 	k.certificates(c)
 	k.peers(c)
+	k.contact(c)
 	k.store(c)
 	k.attached(c)
 	k.rest(c)

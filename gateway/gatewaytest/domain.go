@@ -354,6 +354,18 @@ func (d *XMPPDomain) Send(e *xmltree.Element) error {
 	return <-c
 }
 
+// Ask sends a request and returns its answer, which may be an error stanza.
+func (d *XMPPDomain) Ask(iq *xmltree.Element) (*xmltree.Element, error) {
+	type answer struct {
+		e   *xmltree.Element
+		err error
+	}
+	c := make(chan answer, 1)
+	d.s2s.Query(iq, time.Now().Add(30*time.Second), func(e *xmltree.Element, err error) { c <- answer{e, err} })
+	a := <-c
+	return a.e, a.err
+}
+
 // Write has a user write a text to an address such as romeo@example.net.
 func (d *XMPPDomain) Write(user, to, id, text string) error {
 	return d.Send(xmltree.New(xep.NS, "message",
