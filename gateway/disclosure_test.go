@@ -3,14 +3,18 @@ package gateway_test
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
+	"cpimgate/cpim/xep"
 	"cpimgate/cpim/xmltree"
+	"cpimgate/federation"
 	"cpimgate/gateway/gatewaytest"
+	"cpimgate/testdata"
 )
 
 // TestDisclosure: what is not a message, and what a blocked user writes, is
@@ -125,4 +129,61 @@ func responds(t *testing.T, w *gatewaytest.World, method sip.RequestMethod, user
 	}
 	names := regexp.MustCompile(`(?m)^(Via|From|To|Call-ID|CSeq): .*$`)
 	return names.ReplaceAllString(res.String(), "$1") + " after " + time.Since(start).String()
+}
+
+// TestHiddenHosts: where a user's client is crosses in neither direction,
+// whatever of it a request or response says (RFC 2779, sections 5.1 and 5.4;
+// RFC 6120, section 13.10.1).
+func TestHiddenHosts(t *testing.T) {
+	out := make(chan string, 1000)
+	w := world(t, gatewaytest.Options{Trace: func(r federation.Record) {
+		if r.Out && !strings.HasPrefix(string(r.Text), "SIP/2.0 ") { // a response goes back with the Via of the request
+			out <- string(r.Wire) + ": " + string(r.Text)
+		}
+	}})
+	w.SIP.Script()
+	req := parse(t, testdata.CRLF(strings.Replace(message, "Call-ID: c1\n", `Contact: <sip:romeo@192.0.2.77:5060>
+Record-Route: <sip:192.0.2.77;lr>
+Call-ID: 7f3a@192.0.2.77
+Call-Info: <http://192.0.2.77/romeo.png>;purpose=icon
+User-Agent: client/1.0 (192.0.2.77)
+X-Forwarded-For: 2001:db8::77
+`, 1)))
+	if res, err := w.SIP.Send(req); err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	e := receive(t, w.XMPP.Stanzas)
+	if thread := e.Child(xep.NS, "thread"); thread == nil || thread.Text() == "" {
+		t.Errorf("juliet has received %s", e)
+	}
+	if err := w.XMPP.Write("juliet", "romeo@example.net", "j1", "Hark"); err != nil {
+		t.Fatal(err)
+	}
+	<-w.SIP.Requests
+	moved := sip.NewResponse(sip.StatusMovedTemporarily, "Moved")
+	moved.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "romeo", Host: "192.0.2.77"}})
+	if err := w.SIP.Answer(moved); err != nil {
+		t.Fatal(err)
+	}
+	if e := receive(t, w.XMPP.Stanzas); xep.ErrorOf(e).Condition != "redirect" || xep.ErrorOf(e).Address != "" {
+		t.Errorf("juliet hears %s", e)
+	}
+	stanzas, requests := 0, 0
+	for len(out) > 0 {
+		text := <-out
+		if strings.HasPrefix(text, "XMPP: <message ") {
+			stanzas++
+		}
+		if strings.HasPrefix(text, "SIP: MESSAGE ") {
+			requests++
+		}
+		for _, host := range []string{"192.0.2.77", "2001:db8::77", "127.0.0.1"} {
+			if strings.Contains(text, host) {
+				t.Errorf("%s is shown in %s", host, text)
+			}
+		}
+	}
+	if stanzas != 2 || requests != 1 {
+		t.Errorf("%d stanzas and %d requests were looked at", stanzas, requests)
+	}
 }

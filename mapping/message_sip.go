@@ -157,16 +157,6 @@ func MessageToCPIM(m *xep.Message, from, to sip.Uri, content cpim.Part, o SIPOpt
 	return c.Bytes()
 }
 
-// CallIDOf returns the Call-ID that stands for a thread, and whether there is
-// one: a thread that is no legal Call-ID, or is over 128 octets, needs one that
-// is remembered for it (RFC 7572, section 4; RFC 3261, section 25.1).
-func CallIDOf(thread string) (string, bool) {
-	if len(thread) > 128 || !sipx.IsCallID(thread) {
-		return "", false
-	}
-	return thread, true
-}
-
 // Size returns the size of a request in bytes as it is written to the wire.
 func Size(req *sip.Request) int { return len(req.String()) }
 

@@ -91,11 +91,12 @@ func TestDelayed(t *testing.T) {
 }
 
 // TestCallIDOf are threads that are Call-IDs, and some that are none (RFC 3261,
-// section 25.1).
+// section 25.1); TestThreadOf is the other way.
 func TestCallIDOf(t *testing.T) {
 	for thread, want := range map[string]bool{
 		"e0ffe42b28561960c6b12b944a092794b9683a38": true, "a@b": true, strings.Repeat("x", 128): true,
 		"": false, "héllo wörld": false, "a b": false, "a@b@c": false, "a\r\nFrom: x": false, strings.Repeat("x", 129): false,
+		"a@192.0.2.1": false,
 	} {
 		if id, ok := CallIDOf(thread); ok != want || ok && id != thread {
 			t.Errorf("%q gives %q, %v", thread, id, ok)
@@ -104,6 +105,19 @@ func TestCallIDOf(t *testing.T) {
 	m := stanza(t, `<body>Hi</body>`)
 	if _, err := MessageToSIP(m, uriOf(t, m.From), uriOf(t, m.To), SIPOptions{CallID: "a b"}); fault.KindOf(err) != fault.Malformed {
 		t.Errorf("Call-ID with a space: %v", err)
+	}
+}
+
+// TestThreadOf: a Call-ID with the number of a host in it is no thread.
+func TestThreadOf(t *testing.T) {
+	for callID, want := range map[string]bool{
+		"a@b": true, "e0ffe42b-2856-1960": true, "1.2.3@b": true, "1.2.3.4.5": true, "v1.20.300.4000": true, "12:30:45@a": true, "::@b": false,
+		"a@192.0.2.1": false, "192.0.2.1": false, "x-10.0.0.7-y": false, "a@192.0.2.1:5060": false, "abc192.0.2.1def": false,
+		"a@[2001:db8::1]": false, "a@2001:db8::1": false, "[2001:DB8:0:0:0:0:0:1]:5060": false, "a@[::ffff:192.0.2.1]": false, "::1": false,
+	} {
+		if thread, ok := ThreadOf(callID); ok != want || ok && thread != callID {
+			t.Errorf("%q gives %q, %v", callID, thread, ok)
+		}
 	}
 }
 

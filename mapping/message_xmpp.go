@@ -23,7 +23,7 @@ const staleAfter = time.Minute
 // XMPPOptions is what a stanza depends on beside the MESSAGE.
 type XMPPOptions struct {
 	ID          string  // of the stanza
-	Thread      string  // in place of the Call-ID, where a thread had none that was legal
+	Thread      string  // in place of the Call-ID, where one of the two is not fit for the other
 	Sender      jid.JID // who the SIP sender is if From does not say it, or says another (ADDR-30)
 	Chat        bool    // type chat, for clients that hide normal messages
 	Nick        bool    // pass the display name: first contact
@@ -51,7 +51,7 @@ type Incoming struct {
 //
 //	From, with gr         from: given, as only the caller knows the peer's word
 //	Request-URI or To     to: given likewise
-//	Call-ID               thread
+//	Call-ID               thread; see ThreadOf
 //	Subject               subject
 //	Content-Language      xml:lang, the first tag
 //	transaction           id, and origin-id (XEP-0359): given
@@ -83,7 +83,7 @@ func MessageToXMPP(req *sip.Request, from, to jid.JID, o XMPPOptions) (*Incoming
 		r.m.Type = "chat"
 	}
 	if id := req.CallID(); id != nil && r.m.Thread == "" {
-		r.m.Thread = id.Value()
+		r.m.Thread, _ = ThreadOf(id.Value())
 	}
 	if f := req.From(); f != nil && o.Nick {
 		r.m.Nick = sipx.Phrase(quotedPairs.ReplaceAllString(f.DisplayName, "$1"))

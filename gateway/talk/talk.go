@@ -106,8 +106,8 @@ func start(text string) string {
 	return text
 }
 
-// A Thread is an XMPP thread whose name is no legal Call-ID, and the one that
-// stands for it (RFC 7572, section 4).
+// A Thread is an XMPP thread and the Call-ID that stands for it, where neither
+// can be the other (RFC 7572, sections 4 and 5).
 type Thread struct{ Name, CallID string }
 
 // Step implements [step.Machine].

@@ -189,13 +189,13 @@ func (s *said) callID(m *xep.Message) string {
 	if m == nil || m.Thread == "" {
 		return s.now.ID()
 	}
-	if id, ok := mapping.CallIDOf(m.Thread); ok {
-		return id
-	}
 	for _, th := range s.Threads {
 		if th.Name == m.Thread {
 			return th.CallID
 		}
+	}
+	if id, ok := mapping.CallIDOf(m.Thread); ok {
+		return id
 	}
 	id := s.now.ID()
 	s.Threads = append(s.Threads, Thread{Name: m.Thread, CallID: id})

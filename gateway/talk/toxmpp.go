@@ -89,16 +89,24 @@ func tagOf(req *sip.Request) string {
 	return tag
 }
 
-// threadOf returns the thread whose Call-ID this is, if we made it for one (RFC
-// 7572, section 5).
-func (t *Talk) threadOf(req *sip.Request) string {
+// threadOf returns the thread that stands for the Call-ID of a request, if one
+// must, and remembers one that is made for it (RFC 7572, section 5).
+func (s *said) threadOf(req *sip.Request) string {
 	id := req.CallID()
-	for _, th := range t.Threads {
-		if id != nil && th.CallID == id.Value() {
+	if id == nil {
+		return ""
+	}
+	for _, th := range s.Threads {
+		if th.CallID == id.Value() {
 			return th.Name
 		}
 	}
-	return ""
+	if _, fit := mapping.ThreadOf(id.Value()); fit {
+		return ""
+	}
+	name := s.now.ID()
+	s.Threads = append(s.Threads, Thread{Name: name, CallID: id.Value()})
+	return name
 }
 
 // taken hears whether a stanza was written, or acknowledged by the far server.
