@@ -173,6 +173,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 		close(g.ready)
 		return nil
 	})
+	leave := context.AfterFunc(ctx, g.s2s.Retire) // as the trunk does by itself
+	defer leave()
 	err := g.trunk.Run(sip)
 	g.serving.Store(false)
 	g.settle()
@@ -180,8 +182,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return errors.Join(err, run.Wait())
 }
 
-// settle waits until the machines have done with what they were told, so that
-// refusals find their way out before the streams close.
+// settle waits until peers have sent all that they had begun to send, and the
+// machines have done with what they were told, so that refusals find their way
+// out before the streams close.
 func (g *Gateway) settle() {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -193,11 +196,15 @@ func (g *Gateway) settle() {
 	}
 }
 
-// queued returns how many stanzas wait for a stream.
+// queued returns how many stanzas wait for a stream, and how many streams may
+// bring some.
 func (g *Gateway) queued() int {
 	n := 0
 	for _, p := range g.streams() {
 		n += p.Queue
+		if p.Inbound {
+			n++
+		}
 	}
 	return n
 }

@@ -41,7 +41,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, via federation.Tran
 		tune(nc)
 		in := &inbound{link: newLink(nc, via, s.lim), srv: s, pairs: map[key]federation.Peer{}, asking: map[key]bool{}}
 		in.pace = rate.NewLimiter(rate.Limit(s.cfg.Rate), max(1, int(s.cfg.Rate)))
-		if !s.begin(func(ctx context.Context) { in.run(ctx); s.release(nc) }) {
+		if !s.begin(func(context.Context) { in.run(ctx); s.release(nc) }) {
 			nc.Close()
 		}
 	}

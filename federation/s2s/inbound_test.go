@@ -2,6 +2,8 @@ package s2s_test
 
 import (
 	"crypto/tls"
+	"net"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -345,6 +347,38 @@ func TestShutdown(t *testing.T) {
 	wait(t, gone)
 	if got := r.rest(); got != "" {
 		t.Errorf("after the end tag came %s", got)
+	}
+}
+
+// Before we go we take no more, but what we still have to say is sent.
+func TestRetire(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.start("a.example").publish(), w.start("b.example").publish()
+	r := a.call().authenticate("c.example", "a.example", w.issue("c.example"))
+	a.Retire()
+	r.expect("</stream:stream>")
+	r.send(chat("juliet@c.example", "romeo@a.example", "one more"), "</stream:stream>")
+	if got := wait(t, a.got); !strings.Contains(got.text, "one more") {
+		t.Errorf("got %s", got.text)
+	}
+	if got := r.rest(); got != "" {
+		t.Errorf("after the end tag came %s", got)
+	}
+	if nc, err := net.Dial("tcp", a.addr.String()); err == nil {
+		nc.SetReadDeadline(time.Now().Add(patience))
+		if n, err := nc.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+			t.Errorf("a new connection: %d, %v", n, err)
+		}
+		nc.Close()
+	}
+	written(t, a.send("juliet@b.example", "farewell"))
+	if got := wait(t, b.got); !strings.Contains(got.text, "farewell") {
+		t.Errorf("got %s", got.text)
+	}
+	for _, p := range a.Peers() {
+		if p.Inbound {
+			t.Errorf("left: %+v", p)
+		}
 	}
 }
 

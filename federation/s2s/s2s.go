@@ -124,6 +124,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before and after
+	retire  func()          // see Retire; nil before Run
 	over    bool            // Run is at its end
 	tasks   sync.WaitGroup  // pairs, streams and late answers; Run waits for it
 	pairs   map[key]*pair   // what we send
@@ -194,24 +195,8 @@ func (s *Server) Run(ctx context.Context) error {
 		s.tasks.Go(func() { p.run(ctx) })
 	}
 	s.mu.Unlock()
-	var accepting sync.WaitGroup
-	accept := func(l net.Listener, via federation.Transport) {
-		accepting.Go(func() {
-			if err := s.accept(ctx, l, via); err != nil {
-				cancel(err)
-			}
-		})
-	}
-	for _, l := range s.cfg.StartTLS {
-		accept(l, federation.TCP)
-	}
-	for _, l := range s.cfg.Direct {
-		accept(l, federation.TLS)
-	}
+	accepting := s.takeStreams(ctx, cancel)
 	<-ctx.Done()
-	for _, l := range slices.Concat(s.cfg.StartTLS, s.cfg.Direct) {
-		l.Close()
-	}
 	accepting.Wait()
 	s.mu.Lock()
 	s.ctx, s.over = nil, true // from here on nothing is begun
@@ -222,6 +207,47 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	return context.Cause(ctx) // a listener has failed
+}
+
+// takeStreams accepts what peers open until ctx is done or Retire is called.
+func (s *Server) takeStreams(ctx context.Context, failed func(error)) *sync.WaitGroup {
+	ctx, retire := context.WithCancel(ctx)
+	s.mu.Lock()
+	s.retire = retire
+	s.mu.Unlock()
+	var accepting sync.WaitGroup
+	accept := func(l net.Listener, via federation.Transport) {
+		accepting.Go(func() {
+			if err := s.accept(ctx, l, via); err != nil {
+				failed(err)
+			}
+		})
+	}
+	for _, l := range s.cfg.StartTLS {
+		accept(l, federation.TCP)
+	}
+	for _, l := range s.cfg.Direct {
+		accept(l, federation.TLS)
+	}
+	accepting.Go(func() {
+		<-ctx.Done()
+		for _, l := range slices.Concat(s.cfg.StartTLS, s.cfg.Direct) {
+			l.Close()
+		}
+	})
+	return &accepting
+}
+
+// Retire ends in good order what peers have opened, and takes no more of it:
+// what they have sent is handled, and what they send from now on goes elsewhere,
+// or back to its sender. What we have to say is still sent. It does not wait;
+// [Server.Peers] shows which streams are left.
+func (s *Server) Retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.retire != nil {
+		s.retire()
+	}
 }
 
 // begin runs f on a goroutine that Run waits for, and reports false if the

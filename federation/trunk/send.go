@@ -70,6 +70,7 @@ func (t *Trunk) exchange(req *sip.Request, domain string, o Sending, done func(*
 	if t.queued[domain]--; t.queued[domain] == 0 {
 		delete(t.queued, domain)
 	}
+	t.calm()
 	t.mu.Unlock()
 	t.report(done, res, err)
 }

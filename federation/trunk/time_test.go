@@ -3,7 +3,6 @@ package trunk
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -125,26 +124,6 @@ func left(tr *Trunk) (requests, connections int) {
 
 // silence is a Handler that forgets what it gets.
 var silence = serveFunc(func(*sip.Request, federation.Peer, Tx) error { return nil })
-
-// TestRepeatedLate: a message is taken once for as long as clients repeat it
-// (RFC 3261, section 17.1.2.2).
-func TestRepeatedLate(t *testing.T) {
-	served := 0
-	ok := serveFunc(func(req *sip.Request, _ federation.Peer, tx Tx) error {
-		served++
-		return tx.Answer(Reply(req, sip.StatusOK, "OK"))
-	})
-	bubble(t, Config{Handler: ok}, func(t *testing.T, _ *Trunk, m *memory, _ *memPacket) {
-		w := m.dial(t)
-		for i, want := range []int{1, 1, 2} {
-			go func() { _, _ = w.Write([]byte(raw("MESSAGE", fmt.Sprint(i), "Call-ID: a"))) }()
-			if s := w.status(); s != 200 || served != want {
-				t.Errorf("%d: %d, served %d", i, s, served)
-			}
-			time.Sleep(takenTime/2 + time.Second)
-		}
-	})
-}
 
 // TestForgotten: 100 when Timer E of the sender has reached T2, on any
 // transport (RFC 4320, section 4.1), and 504 at the end (decision D-70).
@@ -432,62 +411,6 @@ func TestAstray(t *testing.T) {
 		}
 		if slices.Sort(got); !slices.Equal(got, []string{"2", "3"}) {
 			t.Errorf("answers to %v", got)
-		}
-	})
-}
-
-// TestDrain: what is pending when we stop is answered, by the Handler if it is
-// quick enough.
-func TestDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		held := make(chan Tx, 2)
-		reqs := make(chan *sip.Request, 2)
-		tr := New(Config{TCP: []net.Listener{m}, Name: "gw.example", Book: plain("a.example", ""),
-			Locate: places{"a.example": {at("a.example", "127.0.0.1:5060", "tcp")}},
-			Handler: serveFunc(func(req *sip.Request, _ federation.Peer, tx Tx) error {
-				reqs <- req
-				held <- tx
-				return nil
-			})})
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- tr.Run(ctx) }()
-		w := m.dial(t)
-		w.say(raw("MESSAGE", "1"))
-		w.say(raw("MESSAGE", "2"))
-		quick, req := <-held, <-reqs
-		<-held
-		cancel()
-		time.Sleep(time.Second) // of the bubble
-		go func() {
-			if err := quick.Answer(Reply(req, 200, "OK")); err != nil {
-				t.Error(err)
-			}
-		}()
-		if s := w.status(); s != 200 {
-			t.Error(s)
-		}
-		if s := w.ask(raw("MESSAGE", "3")).StatusCode; s != 503 {
-			t.Error("new request: ", s)
-		}
-		begin := time.Now()
-		for s := w.status(); s != 503; s = w.status() {
-			if s != 100 {
-				t.Error(s)
-			}
-		}
-		if past := time.Since(begin); past > 5*time.Second {
-			t.Error("pending request after", past)
-		}
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if r := send(tr, message("sip:r@a.example", "sip:j@b.example", "x"), "b.example"); fault.KindOf(r.err) != fault.Busy {
-			t.Error(r)
-		}
-		if err := tr.Run(t.Context()); err == nil {
-			t.Error("ran twice")
 		}
 	})
 }

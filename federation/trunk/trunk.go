@@ -321,7 +321,8 @@ func (t *Trunk) Run(ctx context.Context) error {
 	return err
 }
 
-// drain stops accepting and waits for the Handler's answers.
+// drain stops accepting and waits for the Handler's answers, and for those to
+// requests of ours.
 func (t *Trunk) drain() {
 	for _, l := range slices.Concat(t.cfg.TCP, t.cfg.TLS) {
 		_ = l.Close()
@@ -341,10 +342,10 @@ func (t *Trunk) drain() {
 	}
 }
 
-// calm notes the end of the last request while we drain. The caller holds
+// calm notes the end of the last request, either way, while we drain. The caller holds
 // t.mu.
 func (t *Trunk) calm() {
-	if !t.draining || t.unanswered > 0 {
+	if !t.draining || t.unanswered > 0 || len(t.queued) > 0 {
 		return
 	}
 	select {
