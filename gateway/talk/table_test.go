@@ -61,6 +61,9 @@ var states = []struct {
 	{"typing", func() *Talk {
 		return &Talk{Last: epoch, States: true, TypingEnds: epoch, TypingFrom: romeo, TypingTo: juliet, Typing: epoch.Add(time.Minute)}
 	}},
+	{"resting", func() *Talk {
+		return &Talk{Last: epoch, Rest: Rest{Until: epoch.Add(time.Minute), Status: 480, Reason: "Away"}}
+	}},
 	{"old", func() *Talk { return &Talk{Last: epoch.Add(-25 * time.Hour)} }},
 }
 
@@ -103,6 +106,11 @@ var events = []struct {
 	}},
 	{"200 to f1", func() step.Event { return step.Response{Of: "f1", SIP: sip.NewResponse(200, "OK")} }},
 	{"404 to f1", func() step.Event { return step.Response{Of: "f1", SIP: sip.NewResponse(404, "Not Found")} }},
+	{"486 to f1, for a while", func() step.Event {
+		res := sip.NewResponse(486, "Busy Here")
+		res.AppendHeader(sip.NewHeader("Retry-After", "60"))
+		return step.Response{Of: "f1", SIP: res}
+	}},
 	{"no answer to f1", func() step.Event {
 		return step.Response{Of: "f1", Err: fault.E(fault.Timeout, "the domain does not answer")}
 	}},

@@ -29,6 +29,7 @@ const (
 	grace       = 5 * time.Second        // after which we no longer believe that the SIP wire will answer
 	queueFor    = 60 * time.Second       // for a MESSAGE to be sent (MSG-33)
 	knownFor    = 24 * time.Hour         // since a user was last known to exist (D-66)
+	maxRest     = time.Hour              // that a refusal may hold, whatever it says
 	rememberFor = 24 * time.Hour         // what a receipt, a reply or a bounce refers to (MSG-50)
 
 	maxQueue  = 100 // MESSAGEs that wait
@@ -66,6 +67,7 @@ type Talk struct {
 	Accept   mapping.Accept // what the SIP user's client takes beside text
 	Typing   time.Time      // until when the SIP user has been told that the other is typing; zero: was not told
 	Refuses  Refusals
+	Rest     Rest // the SIP user has asked us to come back later
 
 	// Both ways.
 	Memory  []Memo // oldest first

@@ -113,6 +113,10 @@ func (s *said) next() {
 			s.ignore("the user's client has refused such notices meanwhile")
 			continue
 		}
+		if s.Rest.Until.After(s.now.Time) {
+			s.refused(o, s.Rest.again(s.now.Time))
+			continue
+		}
 		switch sent, err := s.send(&o); {
 		case err != nil:
 			s.refuse(o, err)
@@ -255,12 +259,18 @@ func (s *said) notAccepted(o *Outgoing, res *sip.Response) {
 		s.again(*o)
 		return
 	}
+	s.rest(res)
+	s.refused(*o, res)
+}
+
+// refused tells the sender of o of a refusal. Notices fail in silence.
+func (s *said) refused(o Outgoing, res *sip.Response) {
 	if o.Notice != nil || o.Kind != mapping.Content {
 		s.ignore("notice was refused")
 		return
 	}
 	s.do(step.SendXMPP{Stanza: xep.ErrorStanza(o.Stanza.Header(), mapping.ErrorToXMPP(res, false))})
-	s.end(*o, step.Refused, fmt.Sprint(res.StatusCode, " ", res.Reason))
+	s.end(o, step.Refused, fmt.Sprint(res.StatusCode, " ", res.Reason))
 }
 
 // again puts o in front of all that waits.

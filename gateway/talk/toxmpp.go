@@ -27,6 +27,7 @@ type Waiting struct {
 // fromSIP takes a MESSAGE (RFC 7572, section 5).
 func (s *said) fromSIP(ev step.Request) {
 	s.Spelling = ev.From.URI
+	s.Rest = Rest{}
 	id := s.now.ID()
 	sender, err := mapping.ToJID(ev.From.URI)
 	if err != nil {
