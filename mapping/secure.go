@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/emiago/sipgo/sip"
@@ -70,8 +71,7 @@ func onlyCRLF(b []byte) bool {
 // 3923, section 8). Every line ends with CRLF again, the form that was signed;
 // a transfer encoding is reversed, since SIP carries binary.
 func securedToSIP(m *xep.Message, from, to sip.Uri, o SIPOptions) (*sip.Request, error) {
-	text := strings.TrimLeft(lines(m.E2E, "\n"), " \t\n")
-	p := cpim.ParsePart([]byte(strings.ReplaceAll(text, "\n", "\r\n")))
+	p := objectOf(m.E2E)
 	if len(p.Header) == 0 {
 		return nil, fault.E(fault.Malformed, "the secured object has no Content-Type")
 	}
@@ -96,4 +96,34 @@ func securedToSIP(m *xep.Message, from, to sip.Uri, o SIPOptions) (*sip.Request,
 		}
 	}
 	return b.body(p.Header.Get("Content-Type"), body)
+}
+
+// objectOf reads the content of an e2e element.
+func objectOf(e2e string) cpim.Part {
+	text := strings.TrimLeft(lines(e2e, "\n"), " \t\n")
+	return cpim.ParsePart([]byte(strings.ReplaceAll(text, "\n", "\r\n")))
+}
+
+// SecuredAt returns when the content of an e2e element says that it was made:
+// the DateTime of a CPIM object that is signed in the clear. It is zero for one
+// that does not show it. To believe it, and to mind it, is the recipient's (RFC
+// 3923, section 6.9).
+func SecuredAt(e2e string) time.Time {
+	p := objectOf(e2e)
+	if p.Media().Type != "multipart/signed" {
+		return time.Time{}
+	}
+	parts, err := p.Split()
+	if err != nil || len(parts) == 0 || parts[0].Media().Type != cpim.MediaType {
+		return time.Time{}
+	}
+	b, err := parts[0].Decode()
+	if err != nil {
+		return time.Time{}
+	}
+	c, err := cpim.Parse(b)
+	if err != nil {
+		return time.Time{}
+	}
+	return c.DateTime
 }

@@ -237,7 +237,7 @@ func (s *said) accepted(o *Outgoing) {
 	}
 	o.Memo.CallID = o.CallID
 	s.remember(o.Memo)
-	s.end(*o, step.Delivered, "")
+	s.end(*o, step.Delivered, s.dated(o.Stanza))
 }
 
 // notAccepted tries again where another form or place may do, once each, and

@@ -22,6 +22,7 @@ type Waiting struct {
 	Until   time.Time
 	Written bool // the stanza was written; Until ends the error window
 	Memo    Memo
+	Remark  string // for the log, when it has arrived
 }
 
 // fromSIP takes a MESSAGE (RFC 7572, section 5).
@@ -81,8 +82,22 @@ func (s *said) pass(ev step.Request, in *mapping.Incoming, words *step.Words) {
 		words.Text = m.Bodies[0].Value
 	}
 	memo.Text = start(words.Text)
-	s.Waiting = append(s.Waiting, Waiting{Tx: ev.Tx, Ref: step.Ref(m.ID), Until: s.now.Time.Add(Deadline), Memo: memo})
+	s.Waiting = append(s.Waiting, Waiting{Tx: ev.Tx, Ref: step.Ref(m.ID), Until: s.now.Time.Add(Deadline), Memo: memo, Remark: s.dated(m)})
 	s.do(step.SendXMPP{Ref: step.Ref(m.ID), Stanza: m.Element(), By: by, Words: words})
+}
+
+// dated returns a word for the operator about a secured object whose date is more
+// than a day off. It arrives all the same: whether that matters the recipient
+// decides (RFC 3923, section 6.9; E2E-06).
+func (s *said) dated(m *xep.Message) string {
+	if m.E2E == "" {
+		return ""
+	}
+	at := mapping.SecuredAt(m.E2E)
+	if at.IsZero() || s.now.Time.Sub(at).Abs() <= 24*time.Hour {
+		return ""
+	}
+	return "the secured object is dated " + at.UTC().Format(time.RFC3339) + ", more than a day off"
 }
 
 func tagOf(req *sip.Request) string {
@@ -203,7 +218,7 @@ func (s *said) succeeded(i int) {
 	s.Waiting = slices.Delete(s.Waiting, i, i+1)
 	s.remember(w.Memo)
 	s.accept(w.Tx)
-	s.endWaiting(w, step.Delivered, "")
+	s.endWaiting(w, step.Delivered, w.Remark)
 }
 
 func (s *said) failed(i int, err error) {
