@@ -131,7 +131,7 @@ func checkMandatory(req *sip.Request) error {
 	if tag, ok := to.Params.Get("tag"); ok && !IsToken(tag) {
 		return malformed("Bad To tag")
 	}
-	if len(req.GetHeaders("Max-Forwards")) > 0 && (req.MaxForwards() == nil || req.MaxForwards().Val() > 255) {
+	if Has(req, "Max-Forwards") && (req.MaxForwards() == nil || req.MaxForwards().Val() > 255) {
 		return malformed("Bad Max-Forwards")
 	}
 	return nil
@@ -140,11 +140,11 @@ func checkMandatory(req *sip.Request) error {
 // checkVia reads every Via (RFC 3261, section 20.42): the response goes where
 // they say.
 func checkVia(req *sip.Request) error {
-	vias := req.GetHeaders("Via")
-	if len(vias) == 0 {
-		return malformed("No Via")
-	}
-	for i, h := range vias {
+	top := true
+	for _, h := range req.Headers() {
+		if !named(h.Name(), "Via") {
+			continue
+		}
 		via, ok := h.(*sip.ViaHeader)
 		if !ok || !strings.EqualFold(via.ProtocolName, "SIP") || via.ProtocolVersion != "2.0" ||
 			!IsToken(via.Transport) || !isHost(bracketed(via.Host)) || via.Port < 0 || via.Port > 65535 {
@@ -155,9 +155,13 @@ func checkVia(req *sip.Request) error {
 				return malformed("Bad Via parameter")
 			}
 		}
-		if branch, _ := via.Params.Get("branch"); i == 0 && branch == sip.RFC3261BranchMagicCookie {
+		if branch, _ := via.Params.Get("branch"); top && branch == sip.RFC3261BranchMagicCookie {
 			return malformed("Bad branch") // RFC 4475, section 3.2.1
 		}
+		top = false
+	}
+	if top {
+		return malformed("No Via")
 	}
 	return nil
 }
@@ -189,7 +193,13 @@ func CheckResponse(res *sip.Response) error {
 	if err := checkFields(res.Headers()); err != nil {
 		return err
 	}
-	if len(res.GetHeaders("Via")) != 1 {
+	vias := 0
+	for _, h := range res.Headers() {
+		if named(h.Name(), "Via") {
+			vias++
+		}
+	}
+	if vias != 1 {
 		return malformed("Not one Via") // section 8.1.3.3
 	}
 	if res.CSeq() == nil || res.CallID() == nil || res.From() == nil || res.To() == nil {

@@ -137,7 +137,11 @@ func MediaType(msg Headered) (media string, params map[string]string, ok bool) {
 // Expires returns the Expires header field; false where it is missing or out
 // of range (RFC 3261, section 20.19).
 func Expires(msg Headered) (time.Duration, bool) {
-	n, err := strconv.ParseUint(Value(msg, "Expires"), 10, 32)
+	value := Value(msg, "Expires")
+	if value == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(value, 10, 32)
 	return time.Duration(n) * time.Second, err == nil
 }
 
@@ -156,7 +160,11 @@ func RetryAfter(msg Headered) (time.Duration, bool) {
 // Date returns the Date header field, which is in GMT or says nothing (RFC
 // 3261, section 20.17).
 func Date(msg Headered) (time.Time, bool) {
-	t, err := time.Parse("Mon, 02 Jan 2006 15:04:05 GMT", Value(msg, "Date"))
+	value := Value(msg, "Date")
+	if value == "" {
+		return time.Time{}, false
+	}
+	t, err := time.Parse("Mon, 02 Jan 2006 15:04:05 GMT", value)
 	return t.UTC(), err == nil
 }
 

@@ -95,7 +95,10 @@ func maddr(via *sip.ViaHeader) string {
 	if via == nil {
 		return ""
 	}
-	value, _ := via.Params.Get("maddr")
+	value, ok := via.Params.Get("maddr")
+	if !ok {
+		return ""
+	}
 	ip, err := netip.ParseAddr(strings.Trim(value, "[]"))
 	if err != nil {
 		return ""

@@ -34,7 +34,7 @@ func (t *Trunk) identity(a *arrival) (federation.Peer, error) {
 	if t.cfg.Book.Rules(domain).Security != federation.PlainOK {
 		return t.proven(peer, domain)
 	}
-	ok, err := t.livesAt(domain, peer.Addr.Addr())
+	ok, err := t.livesAt(domain, peer.Addr.Addr(), a.stream)
 	switch {
 	case ok:
 		peer.Domains, peer.Proof = []string{domain}, federation.Address
@@ -74,13 +74,22 @@ type unproved struct {
 // Unwrap returns the refusal.
 func (u *unproved) Unwrap() error { return u.error }
 
-// livesAt reports whether a domain's SIP targets include the address. The
-// locator remembers its answers.
-func (t *Trunk) livesAt(domain string, ip netip.Addr) (bool, error) {
+// livesAt reports whether a domain's SIP targets include the address, from
+// which the connection comes if there is one. That holds for a second, which
+// the locator remembers anything at the least.
+func (t *Trunk) livesAt(domain string, ip netip.Addr, s *stream) (bool, error) {
+	now := time.Now()
+	if s != nil && s.lives == domain && now.Before(s.livesUntil) {
+		return true, nil
+	}
 	ctx, cancel := context.WithTimeout(t.ctx, 5*time.Second)
 	defer cancel()
 	targets, err := t.cfg.Locate.SIP(ctx, locate.SIPQuery{Host: domain})
-	return slices.ContainsFunc(targets, func(to federation.Target) bool { return to.Addr.Addr().Unmap() == ip }), err
+	ok := slices.ContainsFunc(targets, func(to federation.Target) bool { return to.Addr.Addr().Unmap() == ip })
+	if ok && s != nil {
+		s.lives, s.livesUntil = domain, now.Add(time.Second)
+	}
+	return ok, err
 }
 
 // trusted reports whether a peer belongs to the trust domain: it is the server

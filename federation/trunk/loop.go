@@ -29,7 +29,7 @@ func footprint(req *sip.Request) string {
 		write(c.Value())
 	}
 	if c := req.CSeq(); c != nil {
-		write(strconv.Itoa(int(c.SeqNo)) + " " + string(c.MethodName))
+		write(cseqText(c))
 	}
 	if f := req.From(); f != nil {
 		tag, _ := f.Params.Get("tag")
@@ -43,11 +43,16 @@ func footprint(req *sip.Request) string {
 	return hex.EncodeToString(sum[:12])
 }
 
+// cseqText is the value of a CSeq; sipgo's makes it by fmt.
+func cseqText(c *sip.CSeqHeader) string {
+	return strconv.Itoa(int(c.SeqNo)) + " " + string(c.MethodName)
+}
+
 // loop refuses a request of ours that comes back to us as it has left (RFC 5393,
 // section 4.2.2). One that comes back as a stanza the gateway knows.
 func (t *Trunk) loop(a *arrival) error {
 	own := ""
-	for _, h := range a.req.GetHeaders("Via") {
+	for _, h := range a.req.Headers() {
 		via, ok := h.(*sip.ViaHeader)
 		if !ok || !t.isOwn(via) {
 			continue

@@ -16,7 +16,7 @@ const maxRedirects = 5
 // addresses of the same domain only: the sender's words are for nobody else.
 // No URI is asked twice.
 func redirected(req *sip.Request, res *sip.Response, domain string, asked map[string]bool) *sip.Request {
-	if res.StatusCode < 300 || res.StatusCode > 399 || len(asked) > maxRedirects || req.To().Params.Has("tag") {
+	if len(asked) > maxRedirects || req.To().Params.Has("tag") {
 		return nil
 	}
 	for _, h := range res.GetHeaders("Contact") {
@@ -39,5 +39,5 @@ func redirected(req *sip.Request, res *sip.Response, domain string, asked map[st
 // canonical is a URI for comparison: the host is in any case.
 func canonical(u sip.Uri) string {
 	u.Host = strings.ToLower(u.Host)
-	return u.String()
+	return sipx.URIText(&u)
 }

@@ -46,14 +46,16 @@ func (t *Trunk) Send(req *sip.Request, domain string, o Sending, done func(*sip.
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	err := fault.E(fault.Busy, "shutting down")
-	if name, derr := federation.Domain(domain); derr != nil {
-		err = derr
-	} else if t.queued[name] >= t.cfg.Limits.Queue {
+	name, err := federation.Domain(domain)
+	switch {
+	case err != nil:
+	case t.queued[name] >= t.cfg.Limits.Queue:
 		err = fault.E(fault.Busy, "too many requests to this domain")
-	} else if t.employ(func() { t.exchange(req, name, o, done) }) {
+	case t.employ(func() { t.exchange(req, name, o, done) }):
 		t.queued[name]++
 		return
+	default:
+		err = fault.E(fault.Busy, "shutting down")
 	}
 	go t.report(done, nil, err) // nobody waits: it runs the caller's own function
 }
@@ -89,11 +91,14 @@ func (t *Trunk) report(done func(*sip.Response, error), res *sip.Response, err e
 func (t *Trunk) route(ctx context.Context, req *sip.Request, domain string, check func(int) error) (*sip.Response, error) {
 	t.complete(req)
 	t.guard(req, domain)
-	asked := map[string]bool{canonical(req.Recipient): true}
+	var asked map[string]bool
 	for {
 		res, err := t.spread(ctx, &req, domain, check)
-		if err != nil {
-			return nil, err
+		if err != nil || res.StatusCode < 300 || res.StatusCode > 399 {
+			return res, err
+		}
+		if asked == nil {
+			asked = map[string]bool{canonical(req.Recipient): true}
 		}
 		next := redirected(req, res, domain, asked)
 		if next == nil {
@@ -112,13 +117,14 @@ func (t *Trunk) spread(ctx context.Context, req **sip.Request, domain string, ch
 	if err != nil {
 		return nil, err
 	}
-	all := len(targets)
-	targets = slices.DeleteFunc(slices.Clone(targets), t.rests)
-	var busy *sip.Response
-	err = fault.E(fault.NoRoute, "no way to reach the domain")
-	if all > 0 {
+	if len(targets) == 0 {
+		return nil, fault.E(fault.NoRoute, "no way to reach the domain")
+	}
+	if slices.ContainsFunc(targets, t.rests) {
+		targets = slices.DeleteFunc(slices.Clone(targets), t.rests)
 		err = fault.E(fault.Busy, "the peer's server asks us to wait")
 	}
+	var busy *sip.Response
 	for i, target := range targets {
 		share, cancel := shareOf(ctx, len(targets)-i)
 		res, aerr := t.ask(share, req, target, check)

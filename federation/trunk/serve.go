@@ -207,7 +207,7 @@ func (t *Trunk) once(a *arrival) error {
 		return nil
 	}
 	tag, _ := a.req.From().Params.Get("tag")
-	id := tag + "\n" + a.req.CallID().Value() + "\n" + a.req.CSeq().Value()
+	id := tag + "\n" + a.req.CallID().Value() + "\n" + cseqText(a.req.CSeq())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, merged := t.merged[id]; merged {

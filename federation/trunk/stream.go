@@ -36,6 +36,9 @@ type stream struct {
 	cs      *tls.ConnectionState // nil without TLS
 	since   time.Time
 
+	lives      string    // domain at whose address it is; of who serves the line
+	livesUntil time.Time // when that is to be asked again
+
 	buf   []byte // received, not handed over
 	out   []byte // rest of the message that is being handed over
 	heard bool   // a whole message has come
