@@ -87,6 +87,20 @@ func fits(s string) bool {
 	return err != nil
 }
 
+// Literal returns the IP address that a host is, with or without brackets; one
+// with a zone is none.
+func Literal(host string) (netip.Addr, bool) {
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
+	}
+	// Names are many, addresses few, and to refuse a name as one costs an error.
+	if host == "" || (host[len(host)-1] < '0' || host[len(host)-1] > '9') && strings.IndexByte(host, ':') < 0 {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(host)
+	return a.Unmap(), err == nil && a.Zone() == ""
+}
+
 // A Wire is one of the protocols that we speak with peers.
 type Wire string
 

@@ -77,6 +77,19 @@ func FuzzDomain(f *testing.F) {
 	})
 }
 
+// TestLiteral: which hosts are addresses, however they are spelled.
+func TestLiteral(t *testing.T) {
+	for host, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "[2001:db8::a]": "2001:db8::a", "2001:DB8::A": "2001:db8::a", "::ffff:192.0.2.1": "192.0.2.1",
+		"": "", "[]": "", "a.example": "", "1.example": "", "example.1": "", "192.0.2": "", "fe80::1%eth0": "", "a:b": "", "192.0.2.1.": "", "[192.0.2.1": "",
+	} {
+		got, ok := Literal(host)
+		if ok != (want != "") || ok && got.String() != want {
+			t.Errorf("%q: %v %v, want %q", host, got, ok, want)
+		}
+	}
+}
+
 // TestSpeaksFor: a peer speaks for the domains that it has proved, in any
 // spelling, and for nobody before (RES-20).
 func TestSpeaksFor(t *testing.T) {

@@ -163,7 +163,7 @@ func (l *Locator) ours(w federation.Wire, domain string) error {
 
 // name returns the spelling in which we look for a host.
 func (l *Locator) name(host string) (string, error) {
-	a, ok := literal(host)
+	a, ok := federation.Literal(host)
 	switch {
 	case !ok:
 		return federation.Domain(host)
@@ -173,16 +173,6 @@ func (l *Locator) name(host string) (string, error) {
 	return a.String(), nil
 }
 
-// literal returns the address that host spells, with or without brackets.
-func literal(host string) (netip.Addr, bool) {
-	s := host
-	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
-		s = s[1 : len(s)-1]
-	}
-	a, err := netip.ParseAddr(s)
-	return a.Unmap(), err == nil && a.Zone() == ""
-}
-
 // errAbsent is the cause of a search that ended at a name without records.
 var errAbsent = errors.New("name does not exist")
 
@@ -190,7 +180,7 @@ var errAbsent = errors.New("name does not exist")
 // with IPv6 (RFC 8305); none if the host has none, and errAbsent if
 // there is no such host.
 func (l *Locator) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
-	if a, ok := literal(host); ok {
+	if a, ok := federation.Literal(host); ok {
 		return []netip.Addr{a}, nil
 	}
 	var answers [2]Answer

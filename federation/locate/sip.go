@@ -52,7 +52,7 @@ func ParseSIP(s string) (SIPQuery, error) {
 		}
 	}
 	q.Host = hostport
-	if _, ok := literal(hostport); ok {
+	if _, ok := federation.Literal(hostport); ok {
 		return q, nil
 	}
 	if host, port, err := net.SplitHostPort(hostport); err == nil {
@@ -62,7 +62,7 @@ func ParseSIP(s string) (SIPQuery, error) {
 		}
 		q.Host, q.Port = host, int(n)
 	}
-	if _, ok := literal(q.Host); ok {
+	if _, ok := federation.Literal(q.Host); ok {
 		return q, nil
 	}
 	if _, err := federation.Domain(q.Host); err != nil {
@@ -151,7 +151,7 @@ func (s *sipSearch) run(ctx context.Context) error {
 		return err
 	}
 	q := s.query
-	if a, ok := literal(q.Host); ok {
+	if a, ok := federation.Literal(q.Host); ok {
 		s.targets = places(s.domain, a.String(), []netip.Addr{a}, ways...)
 		return nil
 	}

@@ -44,7 +44,7 @@ func (l *Locator) xmpp(ctx context.Context, name string) ([]federation.Target, f
 			return nil, f, fault.Wrap(fault.Internal, err, "configuration of the domain is wrong")
 		}
 	}
-	_, numeric := literal(host)
+	_, numeric := federation.Literal(host)
 	if word == "" && !numeric {
 		l.streams(ctx, &f, domain)
 	}
@@ -75,7 +75,7 @@ func (l *Locator) streams(ctx context.Context, f *find, domain string) {
 func ParseXMPP(s string) (host string, port uint16, err error) {
 	bad := fault.E(fault.Malformed, "%q is not a host and port like xmpp.example.net:%d", s, portXMPP)
 	host, port = s, portXMPP
-	if _, ok := literal(s); !ok {
+	if _, ok := federation.Literal(s); !ok {
 		if h, p, err := net.SplitHostPort(s); err == nil {
 			n, err := strconv.ParseUint(p, 10, 16)
 			if err != nil || n == 0 {
@@ -87,7 +87,7 @@ func ParseXMPP(s string) (host string, port uint16, err error) {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return host, port, nil
 	}
-	if _, ok := literal(host); ok {
+	if _, ok := federation.Literal(host); ok {
 		return host, port, nil
 	}
 	if host, err = federation.Domain(host); err != nil {

@@ -317,7 +317,7 @@ func (s *Server) enqueue(e *xmltree.Element, it item) error {
 	case !s.cfg.Book.Rules(to).Allow:
 		return fault.E(fault.Forbidden, "the domain is not allowed")
 	}
-	it.text = e.Append(nil, xep.NS)
+	it.text = e.Append(make([]byte, 0, 512), xep.NS)
 	for {
 		p, err := s.pair(key{from, to})
 		if err != nil {
