@@ -42,12 +42,13 @@ func ToURI(j jid.JID) (sip.Uri, error) { return ToURIScheme(j, "sip") }
 // ToURIScheme is [ToURI] for the schemes sip, sips, im and pres. The last two
 // have no place for a resource, which is dropped, and none for a domain alone.
 func ToURIScheme(j jid.JID, scheme string) (sip.Uri, error) {
-	host, err := domainToSIP(j.Domainpart())
+	local, domain := j.Localpart(), j.Domainpart()
+	host, err := domainToSIP(domain)
 	if err != nil {
 		return sip.Uri{}, err
 	}
 	u := sip.Uri{Scheme: scheme, Host: host}
-	user := unescapeLocal(j.Localpart())
+	user := unescapeLocal(local)
 	switch scheme {
 	case "sip", "sips":
 		u.User = sipUser(user)
@@ -60,6 +61,9 @@ func ToURIScheme(j jid.JID, scheme string) (sip.Uri, error) {
 		}
 	default:
 		return u, fault.E(fault.Unsupported, "unknown scheme")
+	}
+	if scheme != "im" && scheme != "pres" && xep.IsPlain(local, domain, j.Resourcepart()) {
+		return u, nil // nothing was escaped that could come back as another's
 	}
 	// a\5cb and a\b would be one SIP user: only the one that a SIP user maps
 	// to has an image (XEP-0106, section 4.1).

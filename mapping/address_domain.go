@@ -24,7 +24,7 @@ var names = idna.New(
 // case, no final dot, or an address literal in its canonical form (RFC 7622,
 // section 3.2).
 func domainToXMPP(host string) (string, error) {
-	if _, plain := xep.PlainJID("", host, ""); plain {
+	if xep.IsPlain("", host, "") {
 		return host, nil
 	}
 	if ip, ok := literal(host); ok {
@@ -46,7 +46,7 @@ func domainToXMPP(host string) (string, error) {
 
 // domainToSIP undoes domainToXMPP: A-labels, or an address literal.
 func domainToSIP(domain string) (string, error) {
-	if _, plain := xep.PlainJID("", domain, ""); plain {
+	if xep.IsPlain("", domain, "") {
 		return domain, nil
 	}
 	if ip, ok := literal(domain); ok {

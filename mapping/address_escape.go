@@ -104,6 +104,9 @@ const (
 // (RFC 3986, section 2.1).
 func percent(s, keep string) string {
 	const hex = "0123456789ABCDEF"
+	if allOf(s, keep) {
+		return s
+	}
 	var b strings.Builder
 	for i := range len(s) {
 		if c := s[i]; alphanum(c) || strings.IndexByte(keep, c) >= 0 {
@@ -117,6 +120,9 @@ func percent(s, keep string) string {
 
 // unpercent undoes percent and refuses what may not stand in s as it is.
 func unpercent(s, keep string) (string, error) {
+	if allOf(s, keep) {
+		return s, nil
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -134,6 +140,17 @@ func unpercent(s, keep string) (string, error) {
 		b.WriteByte(c)
 	}
 	return b.String(), nil
+}
+
+// allOf reports that s is made of letters, digits and what is in keep: most
+// addresses are.
+func allOf(s, keep string) bool {
+	for i := range len(s) {
+		if !alphanum(s[i]) && strings.IndexByte(keep, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func alphanum(c byte) bool {

@@ -33,10 +33,15 @@ func ParseJID(s string) (jid.JID, error) {
 // in lower case, digits, hyphens and dots in a localpart and a domain, printable
 // ASCII in a resource. Empty parts are none.
 func PlainJID(local, domain, resource string) (jid.JID, bool) {
-	if len(local) > 1023 || len(resource) > 1023 || !plainName(local) || !plainDomain(domain) || !printable(resource) {
+	if !IsPlain(local, domain, resource) {
 		return jid.JID{}, false
 	}
 	return jid.NewUnsafe(local, domain, resource).JID, true
+}
+
+// IsPlain reports whether there is a [PlainJID].
+func IsPlain(local, domain, resource string) bool {
+	return len(local) <= 1023 && len(resource) <= 1023 && plainName(local) && plainDomain(domain) && printable(resource)
 }
 
 func plainName(s string) bool {

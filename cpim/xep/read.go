@@ -24,10 +24,15 @@ func ParseMessage(e *xmltree.Element) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	return MessageOf(e, h), nil
+}
+
+// MessageOf reads a message whose header was read already.
+func MessageOf(e *xmltree.Element, h Header) *Message {
 	m := &Message{From: h.From, To: h.To, ID: h.ID, Type: h.Type, Lang: h.Lang}
 	if m.Type == "error" {
 		m.Error = ErrorOf(e)
-		return m, nil
+		return m
 	}
 	seen := map[xml.Name]bool{}
 	for c := range e.Elements() {
@@ -41,7 +46,7 @@ func ParseMessage(e *xmltree.Element) (*Message, error) {
 			payloads[c.Name](m, c)
 		}
 	}
-	return m, nil
+	return m
 }
 
 // own reads a child in the stanza's own namespace (RFC 6121, section 5.2).

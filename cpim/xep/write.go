@@ -1,6 +1,7 @@
 package xep
 
 import (
+	"encoding/xml"
 	"strconv"
 	"time"
 
@@ -93,7 +94,8 @@ func (f File) element() *xmltree.Element {
 }
 
 func (h Header) element() *xmltree.Element {
-	return xmltree.New(NS, h.Name).With("from", h.From.String()).With("to", h.To.String()).
+	e := &xmltree.Element{Name: xml.Name{Space: NS, Local: h.Name}, Attr: make([]xml.Attr, 0, 5), Nodes: make([]xmltree.Node, 0, 4)}
+	return e.With("from", h.From.String()).With("to", h.To.String()).
 		With("id", h.ID).With("type", h.Type).WithLang(h.Lang)
 }
 

@@ -101,12 +101,24 @@ func legal(r rune) bool {
 		r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 && r <= 0x10FFFF
 }
 
+// ordinary are the ASCII characters that are written as they are anywhere.
+var ordinary = func() (set [256]bool) {
+	for c := range utf8.RuneSelf {
+		set[c] = c >= ' ' && !strings.ContainsRune("&<>'\"", rune(c))
+	}
+	return set
+}()
+
 // appendEscaped writes s so that every conforming reader gets s back: a line
 // feed or tab in an attribute and a carriage return anywhere would be
 // normalised away (XML 1.0, sections 2.11 and 3.3.3).
 func appendEscaped(dst []byte, s string, attribute bool) []byte {
 	last := 0
 	for i := 0; i < len(s); {
+		if ordinary[s[i]] {
+			i++
+			continue
+		}
 		r, n := rune(s[i]), 1
 		if r >= utf8.RuneSelf {
 			r, n = utf8.DecodeRuneInString(s[i:])

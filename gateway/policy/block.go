@@ -1,12 +1,14 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
 	"mellium.im/xmpp/jid"
 
 	"cpimgate/cpim/fault"
+	"cpimgate/cpim/xep"
 	"cpimgate/federation"
 	"cpimgate/mapping"
 )
@@ -14,6 +16,10 @@ import (
 // Name returns the name by which a user is compared: the image of his address
 // as a bare JID. One that has no image is compared as it is written.
 func Name(u sip.Uri) string {
+	phone := slices.ContainsFunc(u.UriParams, func(p sip.HeaderKV) bool { return strings.EqualFold(p.K, "user") })
+	if u.Scheme == "sip" && !u.HierarhicalSlashes && !phone && u.User != "" && xep.IsPlain(u.User, u.Host, "") {
+		return u.User + "@" + u.Host // what its image says
+	}
 	j, err := mapping.ToJID(u)
 	if err != nil {
 		return u.User + "@" + strings.ToLower(u.Host)

@@ -3,6 +3,7 @@ package policy
 import (
 	"testing"
 
+	"github.com/emiago/sipgo/sip"
 	"mellium.im/xmpp/jid"
 
 	"cpimgate/mapping"
@@ -97,6 +98,26 @@ func FuzzList(f *testing.F) {
 			if !l.Has(u) {
 				t.Errorf("%q does not block %s", s, u.String())
 			}
+		}
+	})
+}
+
+// FuzzName: the name of a user is that of his image, however it was found.
+func FuzzName(f *testing.F) {
+	for _, s := range []string{
+		"sip:romeo@montague.example", "sip:romeo@montague.example;gr=orchard", "sips:romeo@montague.example", "sip:Romeo@montague.example",
+		"sip:1-2.3@montague.example;user=phone", "sip:1-2.3@montague.example;USER=phone", "sip:%72omeo@Montague.example.", "im:romeo@montague.example",
+		"sip:o'hara@montague.example", "sip:romeo@192.0.2.1", "sip:romeo@a.1", "sip://romeo@montague.example", "sip:romeo@xn--bcher-kva.example",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var u sip.Uri
+		if err := sip.ParseUri(s, &u); err != nil {
+			return
+		}
+		if j, err := mapping.ToJID(u); err == nil && Name(u) != j.Bare().String() {
+			t.Errorf("%s: name %q, image %q", s, Name(u), j)
 		}
 	})
 }
