@@ -1,13 +1,13 @@
 package gateway
 
 import (
-	"net/netip"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
 	"mellium.im/xmpp/jid"
 
 	"cpimgate/cpim/fault"
+	"cpimgate/federation"
 	"cpimgate/cpim/sipx"
 	"cpimgate/gateway/step"
 	"cpimgate/mapping"
@@ -57,8 +57,8 @@ var errNoUser = fault.E(fault.NotFound, "this address is no user's")
 
 // own reports a host that is ourselves: our name, or a number.
 func (r Reading) own(host string) bool {
-	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil || strings.EqualFold(host, r.Name)
+	_, number := federation.Literal(host)
+	return number || strings.EqualFold(host, r.Name)
 }
 
 // user returns the SIP URI of the user whom a URI of another scheme names.

@@ -88,10 +88,16 @@ func (g *Gateway) answer(e step.Answer) {
 // end writes the one line in the log about a message.
 func (g *Gateway) end(e step.End) {
 	g.admin.Ended(string(e.Way), string(e.Outcome))
-	g.log.LogAttrs(context.Background(), slog.LevelInfo, "message",
+	h := g.log.Handler()
+	if !h.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	line := slog.NewRecord(time.Now(), slog.LevelInfo, "message", 0) // whose place in the code nobody asks for
+	line.AddAttrs(
 		slog.String("way", string(e.Way)), slog.String("from", e.From), slog.String("to", e.To),
 		slog.String("call_id", e.SIP), slog.String("stanza_id", e.XMPP),
 		slog.String("peer", e.Peer), slog.String("outcome", string(e.Outcome)), slog.String("reason", e.Reason))
+	_ = h.Handle(context.Background(), line) // as a Logger does
 }
 
 // A pending holds the SIP requests that have no final answer.

@@ -141,12 +141,14 @@ func (g sipDoor) asserted(req *sip.Request, peer federation.Peer, r Reading) []s
 // and one on XMPP, whose names it then maps (RFC 7247, section 6).
 func (g sipDoor) pass(c *call, to federation.Wire) error {
 	ev := step.Request{Peer: c.sender, From: step.Party{URI: c.from}, To: step.Party{URI: c.to}, SIP: c.req}
-	key := talk.BorderKey(c.from, c.to)
 	if !strings.EqualFold(c.req.Recipient.Host, c.to.Host) { // it was a number, or our own address
 		ev.SIP = c.req.Clone()
 		ev.SIP.Recipient = c.to
 	}
-	if to == federation.XMPP {
+	var key step.Key
+	if to == federation.SIP {
+		key = talk.BorderKey(c.from, c.to)
+	} else {
 		alias, err := g.alias(c)
 		if err != nil {
 			return err

@@ -154,13 +154,21 @@ func (sh *shard) put(key step.Key, ev step.Event, limit int) bool {
 	return true
 }
 
+// maxSpare is how many events a shard has room for while it has nothing to do.
+const maxSpare = 64
+
 func (sh *shard) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var set time.Time // when the timer rings
+	var batch []posted
 	for {
+		clear(batch) // what was told is nobody's any more
+		if cap(batch) > maxSpare {
+			batch = nil
+		}
 		sh.mu.Lock()
-		batch := sh.in
-		sh.in = nil
+		batch, sh.in = sh.in, batch[:0]
 		sh.count = len(sh.machines)
 		sh.mu.Unlock()
 		for _, p := range batch {
@@ -170,16 +178,16 @@ func (sh *shard) run(ctx context.Context) {
 		if len(batch) > 0 {
 			continue
 		}
-		if len(sh.alarms) > 0 {
-			timer.Reset(time.Until(sh.alarms[0].at))
-		} else {
-			timer.Reset(time.Hour)
+		if len(sh.alarms) > 0 && !sh.alarms[0].at.Equal(set) {
+			set = sh.alarms[0].at
+			timer.Reset(time.Until(set))
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-sh.wake:
 		case <-timer.C:
+			set = time.Time{}
 		}
 	}
 }
@@ -284,7 +292,9 @@ func (sh *shard) id() string {
 	if _, err := rand.Read(b[1:]); err != nil {
 		panic(fmt.Sprintf("no randomness: %v", err)) // never returned since Go 1.24
 	}
-	return hex.EncodeToString(b[:])
+	var text [2 * len(b)]byte
+	hex.Encode(text[:], b[:])
+	return string(text[:])
 }
 
 // alarms is a heap of the entries that have a deadline, earliest first.
