@@ -29,6 +29,8 @@ func (g *Gateway) Reload(s *config.Config) (live, restart []string, err error) {
 	_, restart = config.Diff(g.started, s)
 	g.policy.Set(rates(s), block)
 	g.settings.Set(s)
+	g.trunk.Review()
+	g.s2s.Review()
 	g.routes.forget()
 	g.components.set(s.Attachments())
 	g.log.Info("settings read again", "changed", strings.Join(live, " "))

@@ -27,7 +27,8 @@ var statuses = map[string]struct{ full, bare int }{
 	"unexpected-request":      {400, 400}, // 491 inside an INVITE dialog
 }
 
-// byType gives an error that has no condition of RFC 6120 its response code.
+// byType gives an error that has no condition of RFC 6120, which makes it an
+// undefined-condition, its response code: its type says more (XF-75, ERR-01).
 var byType = map[string]int{
 	"auth":     403,
 	"cancel":   403,

@@ -368,6 +368,9 @@ func (in *inbound) envelope(e *xmltree.Element) (xep.Header, federation.Peer, er
 	in.state.Lock()
 	defer in.state.Unlock()
 	if peer, ok := in.pairs[key{from, to}]; ok {
+		if err := in.srv.barred(key{from, to}); err != nil { // any more
+			return h, peer, err
+		}
 		return h, peer, nil
 	}
 	for k := range in.pairs {

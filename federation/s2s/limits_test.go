@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,6 +152,77 @@ func TestRace(t *testing.T) {
 		r.nc.Close()
 		for range 2 {
 			(<-p.dialed).nc.Close()
+		}
+	})
+}
+
+// A changing book is read again by the operator.
+type changing struct{ atomic.Pointer[book] }
+
+func (c *changing) Home(d string) (federation.Home, bool)   { return c.Load().Home(d) }
+func (c *changing) Homes() []federation.Home                { return c.Load().Homes() }
+func (c *changing) Stands(w federation.Wire, d string) bool { return c.Load().Stands(w, d) }
+func (c *changing) Rules(d string) federation.Rules         { return c.Load().Rules(d) }
+
+// A peer that is not allowed any more, and one that writes to a domain that is not
+// ours any more, lose their streams, whatever they say then is not heard, and what
+// waits for them is given up (RFC 6120, sections 4.9.3.5 and 4.9.3.14).
+func TestReview(t *testing.T) {
+	for condition, after := range map[string]*book{
+		"policy-violation": {stands: []string{"a.example"}, rules: map[string]federation.Rules{"b.example": {Security: federation.PlainOK}}},
+		"host-gone":        {rules: map[string]federation.Rules{"b.example": {Allow: true, Security: federation.PlainOK}}},
+	} {
+		t.Run(condition, func(t *testing.T) {
+			now := &changing{}
+			turning := func(s *settings) {
+				now.Store(s.book)
+				s.trust.Book, s.s2s.Book = now, now
+			}
+			bubbleWith(t, federation.Limits{}, turning, func(t *testing.T, a *domain, p *pipes) {
+				out := a.send("juliet@b.example", "x")
+				ours := (<-p.dialed).enabled(enabled)
+				ours.expect(askAck)
+				ours.send(ackOf(1))
+				acknowledged(t, out)
+				theirs := a.reverse(p)
+				a.Review()
+				theirs.send(chat("juliet@b.example", "romeo@a.example", "still allowed"))
+				wait(t, a.got)
+
+				waits := a.send("juliet@b.example", "y")
+				ours.expect(askAck)
+				now.Store(after)
+				theirs.send(chat("juliet@b.example", "romeo@a.example", "not any more"))
+				if got := theirs.rest(); !strings.Contains(got, "<"+condition+" ") {
+					t.Errorf("got %s", got)
+				}
+				a.Review()
+				if got := ours.rest(); !strings.Contains(got, "<"+condition+" ") {
+					t.Errorf("got %s", got)
+				}
+				given(t, waits, fault.Timeout)
+				synctest.Wait()
+				if len(a.got) > 0 || len(p.dialed) > 0 {
+					t.Errorf("there came %d stanzas, and we dialled %d times", len(a.got), len(p.dialed))
+				}
+			})
+		})
+	}
+}
+
+// A stream on which nothing comes ends, too.
+func TestReviewIdle(t *testing.T) {
+	now := &changing{}
+	turning := func(s *settings) {
+		now.Store(s.book)
+		s.trust.Book, s.s2s.Book = now, now
+	}
+	bubbleWith(t, federation.Limits{}, turning, func(t *testing.T, a *domain, p *pipes) {
+		theirs := a.reverse(p)
+		now.Store(&book{stands: []string{"a.example"}, rules: map[string]federation.Rules{"b.example": {}}})
+		a.Review()
+		if got := theirs.rest(); !strings.Contains(got, "<policy-violation ") {
+			t.Errorf("got %s", got)
 		}
 	})
 }

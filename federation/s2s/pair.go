@@ -236,6 +236,9 @@ func (p *pair) take(f func(item) bool) []item {
 
 // connect makes one round through the places where the peer may be.
 func (p *pair) connect(ctx context.Context) (*outbound, error) {
+	if p.srv.barred(key{p.to, p.from}) != nil {
+		return nil, errBarred
+	}
 	done := make(chan struct{})
 	var out *outbound
 	var err error

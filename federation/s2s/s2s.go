@@ -315,7 +315,7 @@ func (s *Server) enqueue(e *xmltree.Element, it item) error {
 	case s.cfg.Book.Stands(federation.XMPP, to): // RFC 6120, section 10.5
 		return fault.E(fault.NoRoute, "the address leads back here")
 	case !s.cfg.Book.Rules(to).Allow:
-		return fault.E(fault.Forbidden, "the domain is not allowed")
+		return errBarred
 	}
 	it.text = e.Append(make([]byte, 0, 512), xep.NS)
 	for {
@@ -350,6 +350,8 @@ func (s *Server) pair(k key) (*pair, error) {
 	}
 	return p, nil
 }
+
+var errBarred = fault.E(fault.Forbidden, "the domain is not allowed")
 
 var errShut = fault.E(fault.Busy, "not in service")
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -443,3 +444,49 @@ func gone(tr *Trunk) <-chan struct{} {
 	close(done)
 	return done
 }
+
+// TestReview: connections of a peer that is not allowed anything any more are
+// closed at both ends, those of others stay.
+func TestReview(t *testing.T) {
+	r := newRealm(t)
+	al, bl, cl := listenTCP(t), listenTCP(t), listenTCP(t)
+	r.at("a.example", al)
+	r.at("b.example", bl)
+	r.at("c.example", cl)
+	loc := r.locator()
+	now := &changing{}
+	now.Store(&book{rules: map[string]federation.Rules{"b.example": {Allow: true}, "c.example": {Allow: true}}})
+	a := start(t, Config{TLS: []net.Listener{al}, Book: now, Locate: loc, Trust: r.store("a.example")})
+	for domain, l := range map[string]net.Listener{"b.example": bl, "c.example": cl} {
+		other := start(t, Config{TLS: []net.Listener{l}, Book: r.book, Locate: loc, Trust: r.store(domain)})
+		for from, to := range map[*Trunk]string{a: domain, other: "a.example"} {
+			if res := send(from, message("sip:r@a.example", "sip:j@"+to, "x"), to); res.status() == 0 {
+				t.Fatal(res)
+			}
+		}
+	}
+	a.Review()
+	domains := func() (list []string) {
+		for _, p := range a.Peers() {
+			list = append(list, p.Domains...)
+		}
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	if got := domains(); !slices.Equal(got, []string{"b.example", "c.example"}) {
+		t.Fatalf("connected with %v", got)
+	}
+	now.Store(&book{rules: map[string]federation.Rules{"b.example": {}, "c.example": {Allow: true}}})
+	a.Review()
+	if got := domains(); !slices.Equal(got, []string{"c.example"}) {
+		t.Errorf("still connected with %v", got)
+	}
+}
+
+// A changing book is read again by the operator.
+type changing struct{ atomic.Pointer[book] }
+
+func (c *changing) Home(d string) (federation.Home, bool)   { return c.Load().Home(d) }
+func (c *changing) Homes() []federation.Home                { return c.Load().Homes() }
+func (c *changing) Stands(w federation.Wire, d string) bool { return c.Load().Stands(w, d) }
+func (c *changing) Rules(d string) federation.Rules         { return c.Load().Rules(d) }
