@@ -7,8 +7,8 @@ import (
 	"mellium.im/xmpp/jid"
 
 	"cpimgate/cpim/fault"
-	"cpimgate/federation"
 	"cpimgate/cpim/sipx"
+	"cpimgate/federation"
 	"cpimgate/gateway/step"
 	"cpimgate/mapping"
 )
