@@ -259,25 +259,37 @@ func TestReload(t *testing.T) {
 // sipDomain adds a small SIP domain to a world, that of nobody we serve.
 func sipDomain(t *testing.T, w *gatewaytest.World, name string, users ...string) *gatewaytest.SIPDomain {
 	t.Helper()
+	d := unlisted(t, w, name, users...)
+	if err := w.Add(d.Zone()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// unlisted is sipDomain without records in the DNS.
+func unlisted(t *testing.T, w *gatewaytest.World, name string, users ...string) *gatewaytest.SIPDomain {
+	t.Helper()
 	d, err := gatewaytest.NewSIPDomain(gatewaytest.Settings{Domain: name, Users: users, CA: w.CA, Resolver: w.Zone, Roots: w.CA.Pool()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.Border("gw.example.net")
+	runs(t, d.Run)
+	<-d.Ready()
+	return d
+}
+
+// runs has something run until the end of a test.
+func runs(t *testing.T, run func(context.Context) error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error)
-	go func() { ended <- d.Run(ctx) }()
+	go func() { ended <- run(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	<-d.Ready()
-	if err := w.Add(d.Zone()); err != nil {
-		t.Fatal(err)
-	}
-	return d
 }
 
 // TestAllowBorder: a SIP domain that is not allowed is neither heard nor written

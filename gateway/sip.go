@@ -54,20 +54,29 @@ func (g sipDoor) message(ctx context.Context, c *call) error {
 	if err := g.admit(federation.SIP, c.sender, c.from, c.to, c.asserted...); err != nil {
 		return err
 	}
-	if home, served := g.book.Home(c.domain); served {
-		return g.pass(c, home.Users)
+	pass := func(to federation.Wire, err error) {
+		if err == nil {
+			err = g.pass(c, to)
+		}
+		if err != nil {
+			_ = g.refuseCall(ctx, c, err) // the sender has gone
+		}
+	}
+	switch home, served := g.book.Home(c.domain); {
+	case served && home.Users == federation.SIP:
+		return g.pass(c, federation.SIP)
+	case served:
+		return g.native(federation.SIP, c.sender, func(err error) { pass(federation.XMPP, err) })
 	}
 	return g.routes.ask(c.domain, func(s locate.Speech, err error) {
 		w := federation.SIP
 		if err == nil {
 			w, _, err = s.Choose(federation.SIP)
 		}
-		if err == nil {
-			err = g.pass(c, w)
+		if sender, _ := g.book.Home(c.sender); err == nil && w == federation.XMPP && sender.Users != federation.SIP {
+			err = g.errTranslated(federation.SIP)
 		}
-		if err != nil {
-			_ = g.refuseCall(ctx, c, err) // the sender has gone
-		}
+		pass(w, err)
 	})
 }
 

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -14,7 +13,6 @@ import (
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
 	"cpimgate/federation/locate"
-	"cpimgate/gateway/config"
 	"cpimgate/gateway/policy"
 	"cpimgate/gateway/step"
 	"cpimgate/gateway/talk"
@@ -99,6 +97,9 @@ func (g xmppDoor) stanza(ctx context.Context, a *arrival) error {
 	if room {
 		return ErrNoRooms
 	}
+	if err := g.nativeNow(federation.XMPP, a.from.URI.Host); err != nil {
+		return err
+	}
 	return g.converse(ctx, a)
 }
 
@@ -137,8 +138,7 @@ func (g xmppDoor) vouched(a *arrival) error {
 		return nil
 	}
 	domain, err := federation.Domain(from)
-	ours := func(c config.Attachment) bool { return c.Domain == domain }
-	if err != nil || g.book.Stands(federation.XMPP, domain) || slices.ContainsFunc(g.settings.Settings().Attachments(), ours) {
+	if err != nil || g.book.Stands(federation.XMPP, domain) || g.attached(domain) {
 		return policy.Refuse(policy.Spoofed, fault.E(fault.Forbidden, "not authorised for this sender"))
 	}
 	return errNotServed

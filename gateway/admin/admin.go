@@ -73,7 +73,7 @@ func New(status Status) *Server {
 		}, []string{"wire", "kind"}),
 		policy: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cpimgate_policy_total",
-			Help: "What of these a rule of the operator has refused, by wire and rule: spoofed, not_served, allow, block, per_peer, per_sender, strangers; and what the wires have refused before: spoofed_from, unproved_from, refused_request, refused_stream, refused_connection, dialback_refused.",
+			Help: "What of these a rule of the operator has refused, by wire and rule: spoofed, not_served, translated, allow, block, per_peer, per_sender, strangers; and what the wires have refused before: spoofed_from, unproved_from, refused_request, refused_stream, refused_connection, dialback_refused.",
 		}, []string{"wire", "rule"}),
 	}
 	s.registry.MustRegister(

@@ -40,13 +40,14 @@ const burst = 5
 type Rule string
 
 const (
-	Spoofed   Rule = "spoofed"    // the peer has not proved the domain of the sender
-	NotServed Rule = "not_served" // neither domain is one that we serve
-	Allow     Rule = "allow"      // peers: allow: false
-	Blocked   Rule = "block"
-	PerPeer   Rule = "per_peer"
-	PerSender Rule = "per_sender"
-	Strangers Rule = "strangers"
+	Spoofed    Rule = "spoofed"    // the peer has not proved the domain of the sender
+	NotServed  Rule = "not_served" // neither domain is one that we serve
+	Translated Rule = "translated" // the sender's domain is at home on the other wire
+	Allow      Rule = "allow"      // peers: allow: false
+	Blocked    Rule = "block"
+	PerPeer    Rule = "per_peer"
+	PerSender  Rule = "per_sender"
+	Strangers  Rule = "strangers"
 )
 
 // A Refused is a message that a rule does not let in.
