@@ -132,6 +132,9 @@ func TestSIPDoor(t *testing.T) {
 			if res.StatusCode != tt.status || tt.reason != "" && res.Reason != tt.reason {
 				t.Errorf("answer %d %s, want %d %s", res.StatusCode, res.Reason, tt.status, tt.reason)
 			}
+			if res.IsSuccess() && (len(res.Body()) > 0 || sipx.Has(res, "Contact")) { // RFC 3428, section 7
+				t.Errorf("the answer says more than it may: %s", res)
+			}
 			if tt.status == 403 && sipx.Value(res, "Warning") == "" {
 				t.Error("a refused sender is not told which setting refuses him")
 			}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -26,7 +27,7 @@ type sipDoor struct{ *Gateway }
 // ServeSIP takes one request that the trunk has checked. An error is the
 // answer; the one for which a machine is responsible comes later.
 func (g sipDoor) ServeSIP(ctx context.Context, req *sip.Request, peer federation.Peer, tx trunk.Tx) error {
-	c := &call{req: req, peer: peer, tx: tx}
+	c := &call{req: req, came: time.Now(), peer: peer, tx: tx}
 	err := g.message(ctx, c) // the trunk lets no other method in
 	if err == nil {
 		return nil
@@ -37,6 +38,7 @@ func (g sipDoor) ServeSIP(ctx context.Context, req *sip.Request, peer federation
 // A call is a request on its way to its conversation.
 type call struct {
 	req            *sip.Request
+	came           time.Time
 	peer           federation.Peer
 	tx             trunk.Tx
 	from, to       sip.Uri
@@ -149,7 +151,7 @@ func (g sipDoor) asserted(req *sip.Request, peer federation.Peer, r Reading) []s
 // pass hands a request to the conversation of two SIP users, or of one on SIP
 // and one on XMPP, whose names it then maps (RFC 7247, section 6).
 func (g sipDoor) pass(c *call, to federation.Wire) error {
-	ev := step.Request{Peer: c.sender, From: step.Party{URI: c.from}, To: step.Party{URI: c.to}, SIP: c.req}
+	ev := step.Request{Came: c.came, Peer: c.sender, From: step.Party{URI: c.from}, To: step.Party{URI: c.to}, SIP: c.req}
 	if !strings.EqualFold(c.req.Recipient.Host, c.to.Host) { // it was a number, or our own address
 		ev.SIP = c.req.Clone()
 		ev.SIP.Recipient = c.to

@@ -91,6 +91,9 @@ type Options struct {
 	// nobody serves DNS: the zone is asked itself.
 	Net federation.Net
 
+	// Names, if not nil, answers the gateway's questions instead of the zone.
+	Names func(*locate.Static) locate.Resolver
+
 	// Start, if not nil, starts the gateway elsewhere, as the file says, where
 	// the authority of the world counts as the system's. Version, Trace, Log and
 	// Net are not for that one.
@@ -196,6 +199,9 @@ func (w *World) gateway(o Options) error {
 	}
 	if w.names == nil {
 		cfg.Resolver = w.Zone
+	}
+	if o.Names != nil {
+		cfg.Resolver = o.Names(w.Zone)
 	}
 	w.Gateway, err = gateway.New(cfg)
 	w.gate = w.Gateway

@@ -61,7 +61,8 @@ type (
 	// Request is an admitted SIP request. It is answered once, by an Answer.
 	Request struct {
 		Tx       Tx
-		Peer     string // the domain that is proved to have sent it
+		Came     time.Time // since when its sender waits; zero is now
+		Peer     string    // the domain that is proved to have sent it
 		From, To Party
 		SIP      *sip.Request
 	}

@@ -1,6 +1,7 @@
 package talk
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -118,7 +119,7 @@ func (s *crossing) do(e ...step.Effect) { s.effects = append(s.effects, e...) }
 
 // pass takes a request into its lane.
 func (s *crossing) pass(ev step.Request) {
-	p := Passing{Tx: ev.Tx, From: ev.From, To: ev.To, Request: ev.SIP, Until: s.now.Time.Add(Deadline)}
+	p := Passing{Tx: ev.Tx, From: ev.From, To: ev.To, Request: ev.SIP, Until: cmp.Or(ev.Came, s.now.Time).Add(Deadline)}
 	lane := s.lane(address(ev.From.URI))
 	if len(lane.Queue) >= maxQueue {
 		s.refuse(p, fault.E(fault.Busy, "too many messages wait for this user"))

@@ -66,7 +66,8 @@ func (s *said) pass(ev step.Request, in *mapping.Incoming, words *step.Words) {
 		m.State = xep.Active // the words end the typing (XEP-0085, section 5.1)
 	}
 	s.TypingEnds = time.Time{}
-	by := s.now.Time.Add(writeWithin)
+	came := cmp.Or(ev.Came, s.now.Time)
+	by := came.Add(writeWithin)
 	if !in.Until.IsZero() && in.Until.Before(by) {
 		by = in.Until
 	}
@@ -82,7 +83,7 @@ func (s *said) pass(ev step.Request, in *mapping.Incoming, words *step.Words) {
 		words.Text = m.Bodies[0].Value
 	}
 	memo.Text = start(words.Text)
-	s.Waiting = append(s.Waiting, Waiting{Tx: ev.Tx, Ref: step.Ref(m.ID), Until: s.now.Time.Add(Deadline), Memo: memo, Remark: s.dated(m)})
+	s.Waiting = append(s.Waiting, Waiting{Tx: ev.Tx, Ref: step.Ref(m.ID), Until: came.Add(Deadline), Memo: memo, Remark: s.dated(m)})
 	s.do(step.SendXMPP{Ref: step.Ref(m.ID), Stanza: m.Element(), By: by, Words: words})
 }
 
