@@ -82,6 +82,10 @@
 // they are not served (xmpp.go). A component's name is no domain that we take
 // streams for, and a stanza in the name of one is forged.
 //
+// Words that have crossed from one protocol to the other are known for five
+// minutes (loops.go): SIP counts hops and XMPP does not, so that nothing else
+// would stop two gateways that point at each other.
+//
 // # Machines
 //
 // A machine does no I/O and reads no clock. It is a value whose exported fields
