@@ -60,7 +60,7 @@ func answers(t *testing.T, w *gatewaytest.World, d *gatewaytest.SIPDomain, to st
 		}
 	case e := <-w.XMPP.Stanzas:
 		t.Fatalf("%s: juliet hears %s", to, e)
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%s: nothing came", to)
 	}
 }
