@@ -62,6 +62,7 @@ type Gateway struct {
 	open       *listeners
 	routes     routes
 	pending    pending
+	flying     atomic.Int64 // requests and stanzas of machines that do not know yet what became of them
 	serving    atomic.Bool
 	ready      chan struct{} // closed by Run
 }
@@ -188,8 +189,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) settle() {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	calm := 0 // looks in a row: while we look at one, what is there may move to the other
 	for range settling / (10 * time.Millisecond) {
-		if _, events := g.shards.Load(); events == 0 && g.queued() == 0 {
+		_, events := g.shards.Load()
+		if calm++; events > 0 || g.flying.Load() > 0 || g.queued() > 0 {
+			calm = 0
+		}
+		if calm == 2 {
 			return
 		}
 		<-tick.C

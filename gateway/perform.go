@@ -41,8 +41,10 @@ func (g *Gateway) sendSIP(key step.Key, e step.SendSIP) {
 	if key.Kind != talk.KindBorder {
 		o.Address = func(ctx context.Context, req *sip.Request) { g.inbox(ctx, req, e.Domain) }
 	}
+	g.flying.Add(1)
 	g.trunk.Send(e.Request, e.Domain, o, func(res *sip.Response, err error) {
 		g.shards.Report(key, step.Response{Of: e.Ref, SIP: res, Err: err})
+		g.flying.Add(-1)
 	})
 }
 
@@ -68,8 +70,10 @@ func (g *Gateway) sendXMPP(key step.Key, e step.SendXMPP) {
 		g.shards.Report(key, step.Taken{Of: e.Ref, How: federation.GivenUp, Err: err})
 		return
 	}
+	g.flying.Add(1)
 	g.carrier(e.Stanza).Send(e.Stanza, e.By, func(how federation.How, err error) {
 		g.shards.Report(key, step.Taken{Of: e.Ref, How: how, Err: err})
+		g.flying.Add(-1)
 	})
 }
 

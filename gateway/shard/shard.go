@@ -96,12 +96,13 @@ func (s *Shards) Run(ctx context.Context) error {
 	return nil
 }
 
-// Load returns the number of machines and of events that wait.
+// Load returns the number of machines and of events that wait, or whose effects
+// are not done yet.
 func (s *Shards) Load() (machines, events int) {
 	for _, sh := range s.shards {
 		sh.mu.Lock()
 		machines += sh.count
-		events += len(sh.in)
+		events += len(sh.in) + sh.doing
 		sh.mu.Unlock()
 	}
 	return machines, events
@@ -123,6 +124,7 @@ type shard struct {
 
 	mu    sync.Mutex
 	in    []posted
+	doing int // events that were taken from in, whose effects are being done
 	count int // of machines, for Load
 }
 
@@ -169,6 +171,7 @@ func (sh *shard) run(ctx context.Context) {
 		}
 		sh.mu.Lock()
 		batch, sh.in = sh.in, batch[:0]
+		sh.doing = len(batch)
 		sh.count = len(sh.machines)
 		sh.mu.Unlock()
 		for _, p := range batch {
