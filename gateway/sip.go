@@ -56,6 +56,7 @@ func (g sipDoor) message(ctx context.Context, c *call) error {
 	if err := g.admit(federation.SIP, c.sender, c.from, c.to, c.asserted...); err != nil {
 		return err
 	}
+	g.came(federation.SIP, c.req.CallID().Value(), c.peer)
 	pass := func(to federation.Wire, err error) {
 		if err == nil {
 			err = g.pass(c, to)
@@ -208,6 +209,14 @@ func (g *Gateway) response(req *sip.Request, status int, reason string, fields [
 		status = sip.StatusGatewayTimeout
 	}
 	return trunk.Reply(req, status, reason, fields...)
+}
+
+// came says, to who searches for a message, that it was let in. Its end has a
+// line of its own.
+func (g *Gateway) came(w federation.Wire, id string, peer federation.Peer) {
+	if g.log.Enabled(context.Background(), slog.LevelDebug) {
+		g.log.Debug("message came", "wire", w, "id", id, "peer", peer)
+	}
 }
 
 // refused counts and logs what an entrance has not let in, and by which rule of

@@ -100,6 +100,7 @@ func (g xmppDoor) stanza(ctx context.Context, a *arrival) error {
 	if err := g.nativeNow(federation.XMPP, a.from.URI.Host); err != nil {
 		return err
 	}
+	g.came(federation.XMPP, a.h.ID, a.peer)
 	return g.converse(ctx, a)
 }
 
