@@ -139,7 +139,7 @@ func TestAccount(t *testing.T) {
 	want := &Account{
 		Sent: 8, Arrived: 4, Told: 1, Both: 1, Strange: 1,
 		Silent: []string{id(3), id(6), id(7)}, Doubled: []string{id(1)}, Overtaken: []string{id(1)}, Late: []string{id(5), id(6), id(7)},
-		Reasons: map[string]int{"503 busy": 2, `pair 0: strange message "` + bodyOf(0, 0) + `!" (<nil>)`: 1},
+		Reasons: map[string]int{"503 busy": 2},
 	}
 	if got := x.account(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)

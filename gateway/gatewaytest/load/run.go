@@ -45,9 +45,9 @@ type pair struct {
 // A message is what has become of one.
 type message struct {
 	sent      time.Time
-	arrived   int  // times
-	overtaken bool // a later one of the pair arrived before
-	told      bool // the sender knows of a failure
+	arrived   int    // times
+	overtaken bool   // a later one of the pair arrived before
+	told      string // the failure that the sender knows of; "" if of none
 }
 
 // forever is how many messages a pair wants to send until it is told.
@@ -187,7 +187,7 @@ func (x *run) arrived(user, _, body string, err error) {
 	if x.enough--; x.enough == 0 {
 		close(x.under)
 	}
-	if !msg.told {
+	if msg.told == "" {
 		x.settle(p, 1)
 	}
 }
@@ -207,11 +207,11 @@ func (x *run) failed(i, m int, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	p := x.pairs[i]
-	if m >= len(p.msgs) || p.msgs[m].told {
+	if m >= len(p.msgs) || p.msgs[m].told != "" {
 		return
 	}
 	msg := &p.msgs[m]
-	msg.told = true
+	msg.told = reason(err)
 	p.errs = append(p.errs, fmt.Errorf("pair %d message %d: %w", i, m, err))
 	if msg.arrived == 0 {
 		x.settle(p, 1)

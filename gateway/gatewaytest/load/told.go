@@ -22,7 +22,7 @@ type toldCmd struct {
 	options
 
 	Pace  time.Duration `help:"Between two messages of a pair." default:"10ms"`
-	Quiet time.Duration `help:"When nothing is heard for so long, nothing more will come." default:"45s"`
+	Quiet time.Duration `help:"When nothing is heard for so long, nothing more will come." default:"15s"`
 }
 
 // An Account says what has become of the messages of one route. Each has
@@ -62,7 +62,10 @@ func (c *toldCmd) Run(ctx context.Context) error {
 	var sending sync.WaitGroup
 	for _, l := range lines {
 		x := l.endless(c.Pace)
-		sending.Go(func() { l.sendAll(ctx, x) })
+		sending.Go(func() {
+			l.sendAll(ctx, x)
+			x.calm(ctx, c.Quiet)
+		})
 	}
 	defer sending.Wait()
 	defer cancel()
@@ -71,7 +74,6 @@ func (c *toldCmd) Run(ctx context.Context) error {
 	}
 	sending.Wait()
 	for _, l := range lines {
-		l.now.Load().calm(ctx, c.Quiet)
 		if err := json.NewEncoder(os.Stdout).Encode(l.now.Load().account()); err != nil {
 			return err
 		}
@@ -179,9 +181,9 @@ func (x *run) account() *Account {
 		a.Strange += p.strange
 		for m, msg := range p.msgs {
 			a.add(x.id(i, m), msg, m >= p.late)
-		}
-		for _, err := range p.errs {
-			a.Reasons[reason(err)]++
+			if msg.told != "" {
+				a.Reasons[msg.told]++
+			}
 		}
 	}
 	return a
@@ -191,7 +193,7 @@ func (a *Account) add(id string, m message, late bool) {
 	switch {
 	case m.arrived > 0:
 		a.Arrived++
-		if m.told {
+		if m.told != "" {
 			a.Both++
 		}
 		if m.arrived > 1 {
@@ -201,7 +203,7 @@ func (a *Account) add(id string, m message, late bool) {
 			a.Overtaken = append(a.Overtaken, id)
 		}
 		return
-	case m.told:
+	case m.told != "":
 		a.Told++
 	default:
 		a.Silent = append(a.Silent, id)

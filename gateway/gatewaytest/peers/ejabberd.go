@@ -48,12 +48,13 @@ type Ejabberd struct {
 
 // ejabberdConfig is the server's file. TLS is required on every stream.
 const ejabberdConfig = `hosts: ["%[1]s"]
-loglevel: debug
+loglevel: info
 certfiles: ["%[2]s", "%[3]s"]
 ca_file: "%[4]s"
 s2s_cafile: "%[4]s"
 s2s_use_starttls: required
 outgoing_s2s_families: [ipv4]
+s2s_max_retry_delay: 1
 auth_method: internal
 listen:
   - {port: 5222, ip: "%[5]s", module: ejabberd_c2s, starttls_required: true}
@@ -64,6 +65,7 @@ listen:
   mod_disco: {}
   mod_ping: {}
   mod_roster: {}
+  mod_stream_mgmt: {}
 `
 
 // ejabberdLibs is where the Debian package has its Erlang applications.
