@@ -112,71 +112,14 @@ func NewReader(r io.Reader, lim Limits) *Reader {
 		br = bufio.NewReader(r)
 	}
 	in := &counter{r: br, max: lim.Bytes}
+	in.buf, _ = br.(*bufio.Reader)
 	dec := xml.NewDecoder(in)
 	return &Reader{in: in, dec: dec, lim: lim}
 }
 
-// counter counts the bytes of one element and fails at the limit.
-type counter struct {
-	r      io.ByteReader
-	n, max int
-	peeked bool // next was read and not yet returned
-	next   byte
-}
-
-var errTooLarge = errors.New("too large")
-
-// skipSpace starts the count anew at the next byte that is not white space.
-// White space keeps a connection alive for as long as it may be (RFC 6120,
-// section 4.6.1): it must not add up.
-func (c *counter) skipSpace() error {
-	c.n = 0
-	for {
-		b, err := c.r.ReadByte()
-		if err != nil {
-			return err
-		}
-		if !isSpace(b) {
-			c.peeked, c.next = true, b
-			return nil
-		}
-	}
-}
-
-func isSpace(b byte) bool { return b == ' ' || b == '\t' || b == '\r' || b == '\n' }
-
-func (c *counter) ReadByte() (byte, error) {
-	if c.peeked {
-		c.peeked = false
-		c.n++
-		return c.next, nil
-	}
-	if c.max > 0 && c.n >= c.max {
-		return 0, errTooLarge
-	}
-	b, err := c.r.ReadByte()
-	if err == nil {
-		c.n++
-	}
-	return b, err
-}
-
-// Read is never called by a decoder that has a ByteReader; it completes
-// io.Reader.
-func (c *counter) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	b, err := c.ReadByte()
-	if err != nil {
-		return 0, err
-	}
-	p[0] = b
-	return 1, nil
-}
-
 // Open reads a start tag and leaves its element open: what follows is inside.
 func (r *Reader) Open() (*Element, error) {
+	defer r.in.settle()
 	start, err := r.start()
 	if err != nil {
 		return nil, err
@@ -204,6 +147,7 @@ func (r *Reader) Default() string {
 // element, or of the input where none is open. White space between elements is
 // skipped; other text there is refused.
 func (r *Reader) Next() (*Element, error) {
+	defer r.in.settle()
 	start, err := r.start()
 	if err != nil {
 		return nil, err
