@@ -71,7 +71,7 @@ func (l loops) check(now time.Time, to federation.Wire, w *step.Words) error {
 // keyOf returns what words keep on their way: line ends and space around a text
 // they may lose.
 func keyOf(w *step.Words) [sha256.Size]byte {
-	var b []byte
+	b := make([]byte, 0, 512)
 	for _, part := range []string{w.Thread, w.From, w.To, strings.TrimSpace(strings.ReplaceAll(w.Text, "\r\n", "\n"))} {
 		b = binary.AppendUvarint(b, uint64(len(part)))
 		b = append(b, part...)

@@ -34,7 +34,7 @@ var dotted = regexp.MustCompile(`(?:^|[^0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:[^
 
 // namesHost reports that a text has the number of a host in it.
 func namesHost(s string) bool {
-	if dotted.MatchString(s) {
+	if strings.Count(s, ".") >= 3 && dotted.MatchString(s) {
 		return true
 	}
 	if strings.Count(s, ":") < 2 {

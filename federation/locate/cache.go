@@ -57,7 +57,7 @@ func newCache(cfg Config) *cache {
 // Lookup implements [Resolver].
 func (c *cache) Lookup(ctx context.Context, name string, qtype uint16) (Answer, error) {
 	q := question{name, qtype}
-	if e, ok := c.known.Get(q); ok && c.now().Before(e.again) {
+	if e, ok := c.remembered(q); ok {
 		return e.answer, e.err
 	}
 	// The flight goes on when the first who asked has left, for the others; the
@@ -72,6 +72,12 @@ func (c *cache) Lookup(ctx context.Context, name string, qtype uint16) (Answer, 
 	case <-ctx.Done():
 		return Answer{}, fault.Wrap(fault.Timeout, ctx.Err(), "DNS")
 	}
+}
+
+// remembered returns what need not be asked.
+func (c *cache) remembered(q question) (entry, bool) {
+	e, ok := c.known.Get(q)
+	return e, ok && c.now().Before(e.again)
 }
 
 // fetch asks the resolver and remembers what it says. While the DNS fails, an

@@ -122,8 +122,12 @@ func (s *Speech) neither() error {
 // pres, that are reached by SIP (RFC 3861, section 3). One that says nothing in
 // time has none.
 func (l *Locator) Publishes(ctx context.Context, scheme, domain string) bool {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	a, err := l.dns.Lookup(ctx, "_"+scheme+"._sip."+domain, TypeSRV)
-	return err == nil && slices.ContainsFunc(a.Records, func(r Record) bool { return r.Target != "" })
+	q := question{"_" + scheme + "._sip." + domain, TypeSRV}
+	e, ok := l.dns.remembered(q)
+	if !ok {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		e.answer, e.err = l.dns.Lookup(ctx, q.name, q.qtype)
+	}
+	return e.err == nil && slices.ContainsFunc(e.answer.Records, func(r Record) bool { return r.Target != "" })
 }

@@ -37,7 +37,7 @@ func (t *Trunk) copies(req *sip.Request) uint64 {
 	h.SetSeed(t.seed)
 	tag, _ := req.From().Params.Get("tag")
 	for _, s := range [...]string{
-		tag, req.CallID().Value(), req.CSeq().Value(), req.From().Address.Addr(), canonical(req.Recipient), string(req.Body()),
+		tag, req.CallID().Value(), cseqText(req.CSeq()), req.From().Address.Addr(), canonical(req.Recipient), string(req.Body()),
 	} {
 		_, _ = h.WriteString(s) // takes all
 		_ = h.WriteByte(0)
