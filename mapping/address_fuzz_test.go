@@ -187,6 +187,13 @@ func FuzzToURI(f *testing.F) {
 			return
 		}
 		addrCheckJID(t, j)
+		if u, err := ToURI(j); err == nil && j.Localpart() != "" {
+			im, ok := InboxOf(u)
+			parsed, err := ParseURI(im.String())
+			if back, jerr := ToJID(parsed); !ok || err != nil || jerr != nil || !back.Equal(j.Bare()) {
+				t.Fatalf("%s is %s, %v, and that %v, %v, %v", j, im.String(), ok, back, err, jerr)
+			}
+		}
 		if u, err := GatewayURI(j); err == nil {
 			if back, err := GatewayJID(u, j.Domainpart()); err != nil || !back.Equal(j) {
 				t.Fatalf("%s is %s, and that %v, %v", j, u.String(), back, err)

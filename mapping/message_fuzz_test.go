@@ -71,9 +71,11 @@ func FuzzMessageToXMPP(f *testing.F) {
 	})
 }
 
-// FuzzSecured: an object comes back byte for byte.
+// FuzzSecured: an object comes back byte for byte, and shows its date all the way.
 func FuzzSecured(f *testing.F) {
 	f.Add([]byte("--next\r\n\r\nHi\r\n--next--"))
+	f.Add([]byte("--next\r\nContent-Type: message/cpim\r\n\r\nFrom: <im:a@b.example>\r\nTo: <im:c@d.example>\r\nDateTime: 2001-01-01T00:00:00Z\r\n\r\n" +
+		"Content-Type: text/plain\r\n\r\nHi\r\n--next--"))
 	f.Add([]byte("\r\n a\r\n\r\n"))
 	f.Add([]byte("\x00\xff"))
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -92,6 +94,10 @@ func FuzzSecured(f *testing.F) {
 		}
 		if !bytes.Equal(back.Body(), body) || sipx.Value(back, "Content-Type") != signed {
 			t.Fatalf("%q came back as %q", body, back.Body())
+		}
+		again, err := toXMPP(t, back, XMPPOptions{})
+		if err != nil || !SecuredAt(again.Stanza.E2E).Equal(SecuredAt(in.Stanza.E2E)) {
+			t.Fatalf("%q is dated %v, and then %v, %v", body, SecuredAt(in.Stanza.E2E), again, err)
 		}
 	})
 }
