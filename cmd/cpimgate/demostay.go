@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,9 +29,12 @@ For Romeo type   /message Art thou there?   and for Juliet a line of text.
 Who is not logged in is played by us: Romeo and Juliet take what they are sent.
 `
 
-// baresip are the files of a baresip that is Romeo: text only, no sound.
+// baresip are the files of a baresip that is Romeo: text only, no sound. By
+// itself it would look for an interface other than loopback, which a machine
+// without a network does not have.
 var baresip = map[string]string{
-	"config": `module_path /usr/lib/baresip/modules
+	"config": `net_interface SIPHOST
+module_path /usr/lib/baresip/modules
 module stdio.so
 module_app account.so
 module_app contact.so
@@ -45,7 +49,11 @@ module_app menu.so
 // stay shows what crosses until ctx is done.
 func (s *show) stay(ctx context.Context) error {
 	dir := filepath.Dir(s.CAFile)
-	fill := strings.NewReplacer("SIPADDR", s.SIP.Clients, "XMPPADDR", s.XMPP.Clients, "CAFILE", s.CAFile, "DIR", dir)
+	host, _, err := net.SplitHostPort(s.SIP.Clients)
+	if err != nil {
+		return err
+	}
+	fill := strings.NewReplacer("SIPADDR", s.SIP.Clients, "SIPHOST", host, "XMPPADDR", s.XMPP.Clients, "CAFILE", s.CAFile, "DIR", dir)
 	if err := os.Mkdir(filepath.Join(dir, "romeo"), 0o700); err != nil {
 		return err
 	}
