@@ -120,3 +120,29 @@ func TestCeiling(t *testing.T) {
 		t.Errorf("juliet hears %s", e)
 	}
 }
+
+// TestBorderSize is the same limit between two SIP domains, where the sender
+// hears 513, and where the operator knows the way to be safe, his own.
+func TestBorderSize(t *testing.T) {
+	w := world(t, gatewaytest.Options{YAML: "peers: {safe.example: {pager_size: 20000}}\n"})
+	strict, safe := sipDomain(t, w, "any.example", "tybalt"), sipDomain(t, w, "safe.example", "tybalt")
+	for _, tt := range []struct {
+		to     *gatewaytest.SIPDomain
+		n      int
+		status int
+	}{{strict, 500, 200}, {strict, 1300, 513}, {safe, 1300, 200}, {safe, 20_000, 513}} {
+		res, err := w.SIP.Write("romeo", "tybalt@"+tt.to.Domain, strings.Repeat("x", tt.n))
+		if err != nil || res.StatusCode != tt.status {
+			t.Errorf("%d bytes to %s: %v, %v", tt.n, tt.to.Domain, res, err)
+		}
+		if tt.status != 200 {
+			continue
+		}
+		if req := <-tt.to.Requests; len(req.Body()) != tt.n {
+			t.Errorf("%s has received %d bytes", tt.to.Domain, len(req.Body()))
+		}
+	}
+	if len(strict.Requests)+len(safe.Requests) > 0 {
+		t.Error("more was received")
+	}
+}

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"strconv"
 	"time"
@@ -160,11 +161,12 @@ func MessageToCPIM(m *xep.Message, from, to sip.Uri, content cpim.Part, o SIPOpt
 // Size returns the size of a request in bytes as it is written to the wire.
 func Size(req *sip.Request) int { return len(req.String()) }
 
-// CheckSize refuses (fault.TooLarge) a request whose Size is over limit bytes;
-// 0 is no limit (RFC 7572, section 6).
+// CheckSize refuses (fault.TooLarge, 513 to a sender on SIP) a request whose Size
+// is over limit bytes; 0 is no limit (RFC 7572, section 6; RFC 3428, section 8).
 func CheckSize(size, limit int) error {
 	if limit > 0 && size > limit {
-		return fault.E(fault.TooLarge, "the message is too large: %d bytes as SIP, at most %d may be sent", size, limit)
+		return sipx.Refuse(sip.StatusMessageTooLarge, fault.TooLarge,
+			fmt.Sprintf("the message is too large: %d bytes as SIP, at most %d may be sent", size, limit))
 	}
 	return nil
 }

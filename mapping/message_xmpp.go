@@ -131,16 +131,23 @@ func (r *reader) entity() (cpim.Part, error) {
 	return p, err
 }
 
-// times notes when the message was sent and how long it is good for, counted
-// from Date or else from its arrival (RFC 3428, section 7).
+// times notes when the message was sent and how long it is good for.
 func (r *reader) times() {
-	start := r.o.Now
-	if date, ok := sipx.Date(r.req); ok {
-		r.in.Sent, start = date, date
+	r.in.Sent, _ = sipx.Date(r.req)
+	r.in.Until, _ = GoodUntil(r.req, r.o.Now)
+}
+
+// GoodUntil returns when a MESSAGE that came at some time loses its worth, if it
+// does, counted from its Date or else from then (RFC 3428, section 7).
+func GoodUntil(req *sip.Request, came time.Time) (time.Time, bool) {
+	if date, ok := sipx.Date(req); ok {
+		came = date
 	}
-	if d, ok := sipx.Expires(r.req); ok {
-		r.in.Until = start.Add(d)
+	d, ok := sipx.Expires(req)
+	if !ok {
+		return time.Time{}, false
 	}
+	return came.Add(d), true
 }
 
 // finish puts the parts together. White space alone is no message: some
