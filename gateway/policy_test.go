@@ -269,7 +269,7 @@ func sipDomain(t *testing.T, w *gatewaytest.World, name string, users ...string)
 // unlisted is sipDomain without records in the DNS.
 func unlisted(t *testing.T, w *gatewaytest.World, name string, users ...string) *gatewaytest.SIPDomain {
 	t.Helper()
-	d, err := gatewaytest.NewSIPDomain(gatewaytest.Settings{Domain: name, Users: users, CA: w.CA, Resolver: w.Zone, Roots: w.CA.Pool()})
+	d, err := gatewaytest.NewSIPDomain(gatewaytest.Settings{Domain: name, Users: users, CA: w.CA, Net: w.SIP.Net, Resolver: w.Zone, Roots: w.CA.Pool()})
 	if err != nil {
 		t.Fatal(err)
 	}

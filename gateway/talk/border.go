@@ -36,7 +36,16 @@ type Passing struct {
 	Ref      step.Ref // once it is sent on
 	From, To step.Party
 	Request  *sip.Request
-	Until    time.Time
+	Until    time.Time // it has its answer by then
+	Good     time.Time // it is not sent on after that (RFC 3428, section 7); zero: as long as Until
+}
+
+// ends is when something must happen to a request that waits, or flies.
+func (p *Passing) ends() time.Time {
+	if p.Ref == "" && !p.Good.IsZero() && p.Good.Before(p.Until) {
+		return p.Good
+	}
+	return p.Until
 }
 
 // KindBorder is the kind of the key of a [Border].
@@ -81,8 +90,8 @@ func (b *Border) Deadline() time.Time {
 	var d time.Time
 	for i := range b.Lanes {
 		for p := range b.Lanes[i].all() {
-			if d.IsZero() || p.Until.Before(d) {
-				d = p.Until
+			if ends := p.ends(); d.IsZero() || ends.Before(d) {
+				d = ends
 			}
 		}
 	}
@@ -119,7 +128,9 @@ func (s *crossing) do(e ...step.Effect) { s.effects = append(s.effects, e...) }
 
 // pass takes a request into its lane.
 func (s *crossing) pass(ev step.Request) {
-	p := Passing{Tx: ev.Tx, From: ev.From, To: ev.To, Request: ev.SIP, Until: cmp.Or(ev.Came, s.now.Time).Add(Deadline)}
+	came := cmp.Or(ev.Came, s.now.Time)
+	p := Passing{Tx: ev.Tx, From: ev.From, To: ev.To, Request: ev.SIP, Until: came.Add(Deadline)}
+	p.Good, _ = mapping.GoodUntil(ev.SIP, came)
 	lane := s.lane(address(ev.From.URI))
 	if len(lane.Queue) >= maxQueue {
 		s.refuse(p, fault.E(fault.Busy, "too many messages wait for this user"))
@@ -139,8 +150,9 @@ func (s *crossing) lane(from string) *Lane {
 	return &s.Lanes[len(s.Lanes)-1]
 }
 
-// next sends on what waits, one at a time.
+// next sends on what waits, one at a time, unless it is too late for it.
 func (s *crossing) next(lane *Lane) {
+	s.late(lane)
 	if lane.Flying != nil || len(lane.Queue) == 0 {
 		return
 	}
@@ -192,20 +204,29 @@ func (s *crossing) refuse(p Passing, err error) {
 
 // due answers those whose time has come.
 func (s *crossing) due() {
-	late := func(p *Passing) bool { return !p.Until.After(s.now.Time) }
-	err := fault.E(fault.Timeout, "the user's server does not answer")
 	for i := range s.Lanes {
-		lane := &s.Lanes[i]
-		if lane.Flying != nil && late(lane.Flying) {
-			s.refuse(*lane.Flying, err)
-			lane.Flying = nil
-		}
-		for len(lane.Queue) > 0 && late(&lane.Queue[0]) {
-			s.refuse(lane.Queue[0], err)
-			lane.Queue = slices.Delete(lane.Queue, 0, 1)
-		}
-		s.next(lane)
+		s.next(&s.Lanes[i])
 	}
+}
+
+// late refuses what is over its time.
+func (s *crossing) late(lane *Lane) {
+	silent := fault.E(fault.Timeout, "the user's server does not answer")
+	if p := lane.Flying; p != nil && !p.ends().After(s.now.Time) {
+		s.refuse(*p, silent)
+		lane.Flying = nil
+	}
+	lane.Queue = slices.DeleteFunc(lane.Queue, func(p Passing) bool {
+		switch {
+		case p.ends().After(s.now.Time):
+			return false
+		case p.ends().Equal(p.Until):
+			s.refuse(p, silent)
+		default:
+			s.refuse(p, errExpired)
+		}
+		return true
+	})
 }
 
 func (s *crossing) end(p Passing, outcome step.Outcome, reason string) {

@@ -37,7 +37,7 @@ func (s *said) fromSIP(ev step.Request) {
 	}
 	in, err := mapping.MessageToXMPP(ev.SIP, ev.From.JID, ev.To.JID, mapping.XMPPOptions{
 		ID: id, Thread: s.threadOf(ev.SIP), Sender: sender, Chat: s.Manners.Chat, PlainOnly: s.Manners.PlainOnly,
-		Nick: s.memo(step.ToXMPP, anything) == nil, Now: s.now.Time,
+		Nick: s.memo(step.ToXMPP, anything) == nil, Now: cmp.Or(ev.Came, s.now.Time),
 	})
 	if err != nil {
 		s.refuseRequest(ev, err)
@@ -53,7 +53,7 @@ func (s *said) fromSIP(ev step.Request) {
 		s.accept(ev.Tx)
 		s.endRequest(ev, "", step.Dropped, "nothing was said")
 	case !in.Until.IsZero() && !in.Until.After(s.now.Time):
-		s.refuseRequest(ev, fault.E(fault.Timeout, "the message has expired"))
+		s.refuseRequest(ev, errExpired)
 	default:
 		s.pass(ev, in, &step.Words{From: sender.Bare().String(), To: ev.To.JID.Bare().String(), Origin: tagOf(ev.SIP)})
 	}
@@ -105,6 +105,10 @@ func tagOf(req *sip.Request) string {
 	tag, _ := req.From().Params.Get("tag")
 	return tag
 }
+
+// errExpired is for what has lost its worth before it could be sent on (RFC 3428,
+// section 7).
+var errExpired = fault.E(fault.Timeout, "the message has expired")
 
 // threadOf returns the thread that stands for the Call-ID of a request, if one
 // must, and remembers one that is made for it (RFC 7572, section 5).
