@@ -137,8 +137,7 @@ func (c *Component) Status() Status { return c.pair.status() }
 // open connects to the server and proves that we know the secret (XEP-0114,
 // section 3).
 func (c *Component) open(ctx context.Context) (*outbound, error) {
-	c.taken.begin(nil)                // the stream before has ended
-	own := context.WithoutCancel(ctx) // for what still comes when we go
+	c.taken.begin(nil) // the stream before has ended
 	ctx, cancel := context.WithTimeout(ctx, c.srv.lim.Handshake)
 	defer cancel()
 	nc, err := c.srv.cfg.Dial(ctx, netip.Addr{}, c.cfg.Server)
@@ -146,21 +145,20 @@ func (c *Component) open(ctx context.Context) (*outbound, error) {
 		return nil, fault.Wrap(fault.Timeout, c.advise(err), "%s", unreached)
 	}
 	tune(nc)
-	o := &outbound{
-		link: newLink(nc, federation.TCP, c.srv.lim), key: c.pair.key, srv: c.srv, dead: make(chan struct{}),
-		target: federation.Target{Domain: c.cfg.Domain, Host: c.cfg.Server, Transport: federation.TCP},
-		proof:  federation.Address, auth: AsComponent,
-	}
-	o.space, o.target.Addr = nsComponent, o.addr
-	o.take = func(e *xmltree.Element) error { return c.take(own, o, e) }
-	o.over = c.bounce
+	target := federation.Target{Domain: c.cfg.Domain, Host: c.cfg.Server, Transport: federation.TCP}
+	o := newOutbound(ctx, c.srv, c.pair.key, target, nc)
+	o.proof, o.auth, o.steady, o.space = federation.Address, AsComponent, true, nsComponent
+	o.target.Addr = o.addr
+	o.place = o.target.String()
+	o.take = func(e *xmltree.Element) error { return c.take(o, e) }
+	o.unread = c.bounce
 	stop := context.AfterFunc(ctx, o.stop)
 	err = c.handshake(o)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		o.shut(err)
+		o.abort(err)
 		return nil, fault.Wrap(fault.Timeout, c.advise(err), "%s", unreached)
 	}
 	c.taken.begin(o)
@@ -216,7 +214,7 @@ func (c *Component) handshake(o *outbound) error {
 // take hands a stanza on, as one between servers. What is wrong with it is its
 // sender's affair and no reason to end the stream of all others: a server may
 // let addresses pass that are none to us.
-func (c *Component) take(ctx context.Context, o *outbound, e *xmltree.Element) error {
+func (c *Component) take(o *outbound, e *xmltree.Element) error {
 	rename(e)
 	if err := stanza(e); err != nil {
 		return err
@@ -239,7 +237,7 @@ func (c *Component) take(ctx context.Context, o *outbound, e *xmltree.Element) e
 		return nil
 	}
 	peer := federation.Peer{Domains: c.cfg.Domains, Proof: o.proof, Addr: o.addr, Via: o.via}
-	c.cfg.Handler.ServeStanza(ctx, e, peer)
+	c.cfg.Handler.ServeStanza(o.ctx, e, peer)
 	return nil
 }
 
@@ -284,9 +282,8 @@ func (c *Component) complain(e *xmltree.Element, x *xep.Error) {
 // bounce answers a stanza that was over a limit (RFC 6120, section 13.12).
 // What follows it cannot be read: the stream begins anew, and what is queued
 // rides over that.
-func (c *Component) bounce(err error) {
-	x, ok := errors.AsType[*xmltree.Error](err)
-	if !ok || x.Head == nil {
+func (c *Component) bounce(x *xmltree.Error) {
+	if x.Head == nil {
 		return
 	}
 	rename(x.Head)

@@ -147,12 +147,12 @@ func (s *Server) verify(ctx context.Context, k key, streamID, dialbackKey string
 // dialback takes a request of the peer, as receiving server for "result", as
 // authoritative one for "verify". A type makes it an answer, and nothing was
 // asked on this stream (XEP-0220, section 3.1; XEP-0288, section 4).
-func (in *inbound) dialback(e *xmltree.Element) error {
+func (s *stream) dialback(e *xmltree.Element) error {
 	from, err1 := bareDomain(e.Get("from"))
 	to, err2 := bareDomain(e.Get("to"))
 	d := dbElement{name: e.Name.Local, from: to, to: from, id: e.Get("id"), typ: "error"}
 	if _, typed := e.Lookup(xml.Name{Local: "type"}); typed {
-		in.log().Warn("unsolicited dialback dropped", "element", printable(d.name), "type", printable(e.Get("type")))
+		s.log().Warn("unsolicited dialback dropped", "element", printable(d.name), "type", printable(e.Get("type")))
 		return nil
 	}
 	switch {
@@ -160,21 +160,21 @@ func (in *inbound) dialback(e *xmltree.Element) error {
 		return refuse("improper-addressing", "dialback without addresses")
 	case d.name != "result" && d.name != "verify":
 		return refuse("unsupported-stanza-type", "%s", printable(d.name))
-	case !in.srv.cfg.Book.Stands(federation.XMPP, to):
+	case !s.srv.cfg.Book.Stands(federation.XMPP, to):
 		d.condition = "item-not-found"
-	case in.tls == nil && in.srv.cfg.Book.Rules(from).Security != federation.PlainOK:
+	case s.tls == nil && s.srv.cfg.Book.Rules(from).Security != federation.PlainOK:
 		d.condition = "policy-violation"
 	case d.name == "verify":
-		in.answered = true
+		s.heard = true
 		d.typ = "invalid"
-		if hmac.Equal([]byte(strings.TrimSpace(e.Text())), []byte(Key(in.srv.secret, from, to, d.id))) {
+		if hmac.Equal([]byte(strings.TrimSpace(e.Text())), []byte(Key(s.srv.secret, from, to, d.id))) {
 			d.typ = "valid"
 		}
 	default:
 		d.id = ""
-		return in.result(key{from, to}, strings.TrimSpace(e.Text()))
+		return s.result(key{from, to}, strings.TrimSpace(e.Text()))
 	}
-	_, err := in.write(d.append(nil))
+	_, err := s.write(d.append(nil))
 	return err
 }
 
@@ -187,33 +187,33 @@ const (
 
 // result decides about a pair that the peer asks for: by its certificate, else
 // by a call back where the peer's rules allow that (decision D-73).
-func (in *inbound) result(k key, dialbackKey string) error {
-	rules := in.srv.cfg.Book.Rules(k.from)
+func (s *stream) result(k key, dialbackKey string) error {
+	rules := s.srv.cfg.Book.Rules(k.from)
 	switch {
-	case !rules.Allow, in.srv.cfg.Book.Stands(federation.XMPP, k.from):
-		return in.answer(k, "policy-violation")
-	case in.tls != nil && in.srv.cfg.Trust.Verify(federation.XMPP, *in.tls, k.from) == nil:
-		in.authorise(k, federation.Certificate)
-		return in.answer(k, "valid")
+	case !rules.Allow, s.srv.cfg.Book.Stands(federation.XMPP, k.from):
+		return s.answer(k, "policy-violation")
+	case s.tls != nil && s.srv.cfg.Trust.Verify(federation.XMPP, *s.tls, k.from) == nil:
+		s.authorise(k, federation.Certificate)
+		return s.answer(k, "valid")
 	case rules.Security == federation.Required:
-		return in.answer(k, "not-authorized")
+		return s.answer(k, "not-authorized")
 	}
-	again, room := in.asks(k)
+	again, room := s.asks(k)
 	switch {
 	case again: // the answer is on its way
 		return nil
 	case !room:
-		return in.answer(k, "resource-constraint")
+		return s.answer(k, "resource-constraint")
 	}
-	id, ctx := in.id, in.ctx
-	in.checks.Go(func() {
-		verdict := in.srv.verify(ctx, k, id, dialbackKey)
+	id, ctx := s.id, s.ctx
+	s.checks.Go(func() {
+		verdict := s.srv.verify(ctx, k, id, dialbackKey)
 		if verdict == "valid" {
-			in.authorise(k, federation.Dialback)
+			s.authorise(k, federation.Dialback)
 		}
-		in.asked(k)
-		if err := in.answer(k, verdict); err != nil {
-			in.fail(err)
+		s.asked(k)
+		if err := s.answer(k, verdict); err != nil {
+			s.halt(err)
 		}
 	})
 	return nil
@@ -222,10 +222,10 @@ func (in *inbound) result(k key, dialbackKey string) error {
 // answer tells the peer what became of a pair. A peer whose only key is invalid
 // loses the stream (XEP-0220, section 2.2.1), and so does one that has nothing
 // to offer but dialback where that is not enough.
-func (in *inbound) answer(k key, verdict string) error {
+func (s *stream) answer(k key, verdict string) error {
 	d := dbElement{name: "result", from: k.to, to: k.from, typ: "error", condition: verdict}
 	var last error
-	switch alone := !in.authorised(); {
+	switch alone := !s.authorised(); {
 	case verdict == "valid":
 		d.typ, d.condition = "valid", ""
 	case verdict == "invalid" && alone:
@@ -237,11 +237,31 @@ func (in *inbound) answer(k key, verdict string) error {
 		last = refuse("policy-violation", "a certificate is needed here")
 	}
 	if d.typ != "valid" {
-		in.srv.cfg.Count(Mismatched)
-		in.log().Warn("dialback refused", "peer", k.from, "to", k.to, "verdict", verdict)
+		s.srv.cfg.Count(Mismatched)
+		s.log().Warn("dialback refused", "peer", k.from, "to", k.to, "verdict", verdict)
 	}
-	if _, err := in.write(d.append(nil)); err != nil {
+	if _, err := s.write(d.append(nil)); err != nil {
 		return err
 	}
 	return last
+}
+
+// asks notes that a call back for a pair is on its way, unless one is, or
+// there is no room for another.
+func (s *stream) asks(k key) (again, room bool) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	again = s.asking[k]
+	room = !again && len(s.asking) < maxAsking && len(s.asking)+len(s.pairs) < maxPairs
+	if room {
+		s.asking[k] = true
+	}
+	return again, room
+}
+
+// asked notes the end of a call back.
+func (s *stream) asked(k key) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	delete(s.asking, k)
 }

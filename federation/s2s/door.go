@@ -5,11 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"cpimgate/federation"
 	"cpimgate/federation/trust"
@@ -39,8 +36,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, via federation.Tran
 			continue
 		}
 		tune(nc)
-		in := &inbound{link: newLink(nc, via, s.lim), srv: s, pairs: map[key]federation.Peer{}, asking: map[key]bool{}}
-		in.pace = rate.NewLimiter(rate.Limit(s.cfg.Rate), max(1, int(s.cfg.Rate)))
+		in := &inbound{stream: newStream(ctx, s, newLink(nc, via, s.lim), false)}
 		if !s.begin(func(context.Context) { in.run(ctx); s.release(nc) }) {
 			nc.Close()
 		}
@@ -110,103 +106,4 @@ func (in *inbound) starttls() *tls.Config {
 		return choose(chi)
 	}
 	return cfg
-}
-
-// asks notes that a call back for a pair is on its way, unless one is, or
-// there is no room for another.
-func (in *inbound) asks(k key) (again, room bool) {
-	in.state.Lock()
-	defer in.state.Unlock()
-	again = in.asking[k]
-	room = !again && len(in.asking) < maxAsking && len(in.asking)+len(in.pairs) < maxPairs
-	if room {
-		in.asking[k] = true
-	}
-	return again, room
-}
-
-// asked notes the end of a call back.
-func (in *inbound) asked(k key) {
-	in.state.Lock()
-	defer in.state.Unlock()
-	delete(in.asking, k)
-}
-
-func (in *inbound) authorised() bool {
-	in.state.Lock()
-	defer in.state.Unlock()
-	return len(in.pairs) > 0
-}
-
-// authorise lets the stream carry stanzas of a pair. An older stream for that
-// pair is at its end: its peer has restarted (RFC 6120, section 4.9.3.3).
-func (in *inbound) authorise(k key, proof federation.Proof) {
-	in.state.Lock()
-	_, again := in.pairs[k]
-	in.pairs[k] = federation.Peer{Domains: []string{k.from}, Proof: proof, Addr: in.addr, Via: in.via}
-	if in.idle == nil {
-		in.since = time.Now()
-		in.idle = time.AfterFunc(in.lim.Idle, in.bye)
-	}
-	if proof == federation.Certificate && in.expiry == nil {
-		in.expiry = in.untilExpiry(func() { in.end(errExpired.append(nil)) })
-	}
-	in.state.Unlock()
-	in.settle()
-
-	in.srv.mu.Lock()
-	older := in.srv.streams[k]
-	in.srv.streams[k] = in
-	in.srv.mu.Unlock()
-	if older != nil && older != in {
-		in.srv.begin(func(context.Context) {
-			older.end((&streamError{condition: "conflict", text: "a newer stream has taken over"}).append(nil))
-		})
-	}
-	if !again {
-		in.log().Info("peer up", "peer", k.from, "to", k.to, "proof", proof.String())
-	}
-}
-
-// fail ends the stream from another goroutine than its reader's.
-func (in *inbound) fail(err error) {
-	in.state.Lock()
-	in.why = err
-	in.state.Unlock()
-	in.stop()
-}
-
-// leave takes the stream out of the Server.
-func (in *inbound) leave(err error) {
-	if err == io.EOF {
-		err = errors.New("closed by the peer")
-	}
-	in.state.Lock()
-	defer in.state.Unlock()
-	in.srv.mu.Lock()
-	for k := range in.pairs {
-		if in.srv.streams[k] == in {
-			delete(in.srv.streams, k)
-		}
-	}
-	in.srv.mu.Unlock()
-	for k := range in.pairs {
-		in.log().Info("peer down", "peer", k.from, "to", k.to, "err", err)
-	}
-	if len(in.pairs) == 0 && err != nil && !in.answered {
-		in.srv.cfg.Count(Refused)
-		in.log().Info("stream refused", "from", in.from, "to", in.to, "err", err)
-	}
-}
-
-func (in *inbound) status(k key) Status {
-	in.state.Lock()
-	defer in.state.Unlock()
-	st := Status{From: k.from, To: k.to, Inbound: true, Up: true, Since: in.since, Proof: in.pairs[k].Proof, Addr: in.addr.String()}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.tls != nil {
-		st.TLS = in.tls.Version
-	}
-	return st
 }

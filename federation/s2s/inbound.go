@@ -7,14 +7,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"log/slog"
 	"strings"
-	"sync"
-	"time"
 
-	"golang.org/x/time/rate"
-
-	"cpimgate/cpim/xep"
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
 )
@@ -23,29 +17,14 @@ import (
 // follow one another on it. Its own goroutine reads; calls back to
 // authoritative servers run beside it.
 type inbound struct {
-	*link
-	srv *Server
-	ctx context.Context // ends when reading has
+	*stream
 
 	from, to   string // of the stream header; from may be ""
-	id         string // of the stream as it is now
 	security   federation.Security
-	mismatch   error         // why the certificate does not prove from
-	external   bool          // SASL is done
-	challenged bool          // SASL waits for a response
-	tries      int           // of SASL
-	answered   bool          // db:verify was served
-	pace       *rate.Limiter // of stanzas
-	rec        *reception    // stream management is on; written by the reader, under state
-
-	checks sync.WaitGroup
-	state  sync.Mutex
-	pairs  map[key]federation.Peer
-	asking map[key]bool
-	since  time.Time
-	why    error       // a check ended the stream
-	idle   *time.Timer // of an authenticated stream
-	expiry *time.Timer // of the peer's certificate, where it is the proof
+	mismatch   error // why the certificate does not prove from
+	external   bool  // SASL is done
+	challenged bool  // SASL waits for a response
+	tries      int   // of SASL
 }
 
 // errRestart says that a new stream follows on the same connection (RFC 6120,
@@ -54,46 +33,18 @@ var errRestart = errors.New("stream restart")
 
 // run is the life of a connection.
 func (in *inbound) run(ctx context.Context) {
-	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	in.ctx = own
 	in.nc.SetReadDeadline(in.srv.by())
 	stop := context.AfterFunc(ctx, func() {
 		in.hurry()
-		in.bye()
+		in.retire(errShut, true)
 	})
 	err := in.serve(ctx)
 	stop()
-	cancel()
-	in.checks.Wait()
-	in.state.Lock()
-	if in.idle != nil {
-		in.idle.Stop()
-	}
-	if in.expiry != nil {
-		in.expiry.Stop()
-	}
-	if in.why != nil {
-		err = in.why
-	}
-	in.state.Unlock()
-	if e, ok := errors.AsType[*xmltree.Error](err); ok {
-		in.bounce(e)
-	}
-	if isTimeout(err) && !in.authorised() && !in.answered {
+	if isTimeout(err) && in.failed() == nil && !in.authorised() && !in.heard {
 		err = refuse("policy-violation", "not authenticated in time")
 	}
-	in.forget(err == io.EOF)
-	in.shut(err)
-	in.leave(err)
-}
-
-func isTimeout(err error) bool {
-	t, ok := errors.AsType[interface {
-		error
-		Timeout() bool
-	}](err)
-	return ok && t.Timeout()
+	in.quit(err)
+	in.leave(in.reason)
 }
 
 // serve reads one stream after the other.
@@ -104,7 +55,7 @@ func (in *inbound) serve(ctx context.Context) error {
 		}
 	}
 	for {
-		if err := in.stream(ctx); err != errRestart {
+		if err := in.converse(ctx); err != errRestart {
 			return err
 		}
 	}
@@ -118,8 +69,8 @@ func (in *inbound) handshake(ctx context.Context, cfg *tls.Config) error {
 	return in.secure(ctx, tls.Server(in.nc, cfg))
 }
 
-// stream serves one stream, from its header to its end or restart.
-func (in *inbound) stream(ctx context.Context) error {
+// converse serves one stream, from its header to its end or restart.
+func (in *inbound) converse(ctx context.Context) error {
 	h, err := in.open()
 	version := "1.0"
 	if h == nil {
@@ -223,21 +174,10 @@ func (in *inbound) take(ctx context.Context, e *xmltree.Element) error {
 		return in.startTLS(ctx, e)
 	case nsSASL:
 		return in.sasl(e)
-	case nsDialback:
-		return in.dialback(e)
 	case nsSM:
 		return in.managed(e)
 	}
-	if !in.authorised() {
-		return refuse("not-authorized", "%s before authentication", printable(e.Name.Local))
-	}
-	if err := stanza(e); err != nil {
-		return err
-	}
-	if d := in.pace.Reserve().Delay(); d > 0 {
-		pause(ctx, d) // the peer waits, too (RFC 6120, section 13.12)
-	}
-	return in.stanza(e)
+	return in.use(e)
 }
 
 // startTLS is RFC 6120, section 5.4.
@@ -321,88 +261,3 @@ func (in *inbound) deny(condition string) error {
 	}
 	return nil
 }
-
-// stanza checks who writes to whom (RFC 6120, section 8.1) and hands the stanza
-// on.
-func (in *inbound) stanza(e *xmltree.Element) error {
-	h, peer, err := in.envelope(e)
-	if err != nil {
-		return err
-	}
-	in.state.Lock()
-	in.idle.Reset(in.lim.Idle)
-	in.state.Unlock()
-	if h.Lang == "" {
-		e.WithLang(in.lang)
-	}
-	if in.srv.cfg.Trace != nil {
-		in.srv.trace(false, peer.String(), in.via, e.Append(nil, xep.NS))
-	}
-	if in.rec != nil {
-		return in.rec.take(in, func() { in.serveStanza(e, h, peer) })
-	}
-	in.serveStanza(e, h, peer)
-	return nil
-}
-
-func (in *inbound) serveStanza(e *xmltree.Element, h xep.Header, peer federation.Peer) {
-	if h.Name != "iq" {
-		in.srv.cfg.Handler.ServeStanza(in.ctx, e, peer)
-		return
-	}
-	if answer := in.srv.iq(e, h); answer != nil {
-		in.srv.Send(answer, time.Time{}, nil)
-	}
-}
-
-func (in *inbound) envelope(e *xmltree.Element) (xep.Header, federation.Peer, error) {
-	h, err := xep.HeaderOf(e)
-	if err != nil || e.Get("from") == "" || e.Get("to") == "" {
-		return h, federation.Peer{}, refuse("improper-addressing", "from and to are needed")
-	}
-	from, err1 := federation.Domain(h.From.Domainpart())
-	to, err2 := federation.Domain(h.To.Domainpart())
-	if err1 != nil || err2 != nil {
-		return h, federation.Peer{}, refuse("improper-addressing", "from or to is not a domain's")
-	}
-	in.state.Lock()
-	defer in.state.Unlock()
-	if peer, ok := in.pairs[key{from, to}]; ok {
-		if err := in.srv.barred(key{from, to}); err != nil { // any more
-			return h, peer, err
-		}
-		return h, peer, nil
-	}
-	for k := range in.pairs {
-		if k.from == from {
-			return h, federation.Peer{}, refuse("host-unknown", "this stream is not for that domain")
-		}
-	}
-	in.srv.cfg.Count(Spoofed)
-	return h, federation.Peer{}, refuse("invalid-from", "not a domain that was authenticated")
-}
-
-// bounce answers a stanza that was over a limit, if its head can be trusted
-// (RFC 6120, section 13.12). The stream cannot be read any further; a peer that
-// resumes it must not send the same again, so it is counted as handled.
-func (in *inbound) bounce(x *xmltree.Error) {
-	if x.Head == nil || stanza(x.Head) != nil {
-		return
-	}
-	h, _, err := in.envelope(x.Head)
-	if err != nil {
-		return
-	}
-	refuse := func() {
-		if answer := xep.ErrorStanza(h, &xep.Error{Condition: "policy-violation", Type: "modify", Text: x.Text}); answer != nil {
-			in.srv.Send(answer, time.Time{}, nil)
-		}
-	}
-	if in.rec == nil {
-		refuse()
-		return
-	}
-	_ = in.rec.take(in, refuse) // the error is that of a stream which is resumed elsewhere
-}
-
-func (in *inbound) log() *slog.Logger { return in.srv.cfg.Log.With("addr", in.addr.String()) }

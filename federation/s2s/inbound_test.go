@@ -407,7 +407,7 @@ func TestConnectionLimits(t *testing.T) {
 	for name, lim := range map[string]federation.Limits{"address": {ConnsPerIP: 2}, "all": {Conns: 2}} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			d := w.start("a.example", func(s *settings) { s.s2s.Limits = lim })
+			d := w.start("a.example", func(s *settings) { s.s2s.Limits, s.s2s.Attempts = lim, 1e6 })
 			one, two := d.call(), d.call()
 			one.send(head("b.example", "a.example")).expect("</stream:features>")
 			two.send(head("b.example", "a.example")).expect("</stream:features>")
@@ -419,7 +419,9 @@ func TestConnectionLimits(t *testing.T) {
 				r := d.call()
 				r.nc.SetDeadline(deadline)
 				r.nc.Write([]byte(head("b.example", "a.example")))
-				if n, _ := r.nc.Read(make([]byte, 1)); n == 1 {
+				n, _ := r.nc.Read(make([]byte, 1))
+				r.nc.Close()
+				if n == 1 {
 					break
 				}
 				if time.Now().After(deadline) {

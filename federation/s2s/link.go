@@ -109,6 +109,11 @@ func (l *link) begin(b []byte) error {
 // write writes whole elements. Nothing may follow our end tag (RFC 6120,
 // section 4.4).
 func (l *link) write(b []byte) (int, error) {
+	return l.compose(func() []byte { return b })
+}
+
+// compose writes what text returns: nothing comes between the two.
+func (l *link) compose(text func() []byte) (int, error) {
 	l.writing <- struct{}{}
 	defer func() { <-l.writing }()
 	l.mu.Lock()
@@ -117,6 +122,12 @@ func (l *link) write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	nc := l.nc
+	l.mu.Unlock()
+	b := text()
+	if len(b) == 0 {
+		return 0, nil
+	}
+	l.mu.Lock()
 	nc.SetWriteDeadline(l.before(time.Now().Add(l.lim.Write)))
 	l.mu.Unlock()
 	return nc.Write(b)
@@ -155,21 +166,6 @@ func (l *link) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.nc.SetReadDeadline(time.Now())
-}
-
-// errExpired ends a stream whose peer is not proved any more (RFC 6120, section
-// 13.7.2.3).
-var errExpired = &streamError{condition: "reset", text: "certificate has expired"}
-
-// untilExpiry calls f when a certificate of the peer's chain expires.
-func (l *link) untilExpiry(f func()) *time.Timer {
-	first := l.tls.PeerCertificates[0].NotAfter
-	for _, c := range l.tls.PeerCertificates {
-		if c.NotAfter.Before(first) {
-			first = c.NotAfter
-		}
-	}
-	return time.AfterFunc(time.Until(first), f)
 }
 
 // drop ends a connection that does not take what we write.

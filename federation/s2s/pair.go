@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"time"
 
@@ -19,30 +18,35 @@ import (
 // When a first stream cannot be had, all that waits is given up with the
 // reason, and so is what comes within the back-off that follows. When a stream
 // is lost, what waits is kept for rideTime, so that a peer may restart.
+//
+// Locks are taken in this order: Server.mu, stream.out, pair.mu, session.mu.
 type pair struct {
 	key
 	srv  *Server
 	wake chan struct{} // the run goroutine has something to look at
-	work chan struct{} // the writer has
 
 	steady bool // a stream is wanted even if there is nothing to send
 	dial   func(context.Context) (*outbound, error)
 
 	mu      sync.Mutex
 	queue   []item
-	sess    *session  // of stream management; outlives a lost stream
-	out     *outbound // while stanzas may be written to it
-	gone    bool      // no longer in Server.pairs
-	alarm   time.Time // when run looks after the queue again
-	retry   time.Time // no attempt before; zero: no back-off
+	out     *stream          // that drains the queue; nil: none
+	proof   federation.Proof // of the peer, on out
+	auth    string           // how we have proved ourselves there
+	lost    *session         // of a lost stream that may have carried stanzas of ours: it comes first
+	gone    bool             // no longer in Server.pairs
+	alarm   time.Time        // when run looks after the queue again
+	retry   time.Time        // no attempt before; zero: no back-off
 	delay   time.Duration
 	lastUp  time.Time // when a stream was last there
 	changed time.Time
 	err     error // of the last attempt or stream
 }
 
-// An item is a stanza that waits.
+// An item is a stanza that waits. That of a session has no text if it must not
+// be sent again.
 type item struct {
+	pair *pair
 	text []byte
 	by   time.Time
 	done federation.Done
@@ -53,17 +57,15 @@ const (
 	firstWait = time.Second      // the back-off after a first failure
 	maxWait   = time.Minute      // and the longest
 	memory    = 10 * time.Minute // how long an unused pair is shown to the operator
-	batchSize = 64 << 10         // bytes of one write
 )
 
 var (
 	errGone = errors.New("pair is gone")
-	errIdle = errors.New("not used any more")
 	errLate = fault.E(fault.Timeout, "the far server was not ready in time")
 )
 
 func newPair(s *Server, k key) *pair {
-	p := &pair{key: k, srv: s, wake: make(chan struct{}, 1), work: make(chan struct{}, 1), changed: time.Now()}
+	p := &pair{key: k, srv: s, wake: make(chan struct{}, 1), changed: time.Now()}
 	p.dial = p.open
 	return p
 }
@@ -88,9 +90,10 @@ func (p *pair) enqueue(it item) error {
 	case !p.riding() && time.Now().Before(p.retry):
 		return p.err
 	}
+	it.pair = p
 	p.queue = append(p.queue, it)
 	if p.out != nil {
-		signal(p.work)
+		signal(p.out.work)
 	}
 	if p.out == nil || p.alarm.IsZero() || it.by.Before(p.alarm) {
 		signal(p.wake)
@@ -107,7 +110,7 @@ func (p *pair) run(ctx context.Context) {
 		out, err := p.connect(ctx)
 		switch {
 		case err == nil:
-			p.serve(ctx, out)
+			p.ride(out)
 		case ctx.Err() == nil:
 			p.failed(err)
 		}
@@ -123,14 +126,14 @@ func (p *pair) rest(ctx context.Context) bool {
 	defer idle.Stop()
 	for {
 		p.mu.Lock()
-		n, pause := p.pending(), time.Until(p.retry)
+		needs, pause := p.needs(), time.Until(p.retry)
 		p.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 			return !p.leave(ctx)
-		case (n > 0 || p.steady) && pause <= 0:
+		case needs && pause <= 0:
 			return true
-		case n > 0 || p.steady:
+		case needs:
 			wait, cancel := context.WithTimeout(ctx, pause)
 			p.watch(wait.Done())
 			cancel()
@@ -154,7 +157,7 @@ func (p *pair) leave(ctx context.Context) bool {
 	defer p.srv.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pending() > 0 && ctx.Err() == nil {
+	if p.needs() && ctx.Err() == nil {
 		return false
 	}
 	p.gone = true
@@ -162,13 +165,10 @@ func (p *pair) leave(ctx context.Context) bool {
 	return true
 }
 
-// pending counts the stanzas that need a stream: those that were not sent, and
-// those that may have to be sent again. p.mu is held.
-func (p *pair) pending() int {
-	if p.sess == nil {
-		return len(p.queue)
-	}
-	return len(p.queue) + len(p.sess.waiting)
+// needs reports that a stream is wanted: there are stanzas that were not sent,
+// or some that may have to be sent again. p.mu is held.
+func (p *pair) needs() bool {
+	return p.steady || len(p.queue) > 0 || p.lost != nil && p.lost.waits(nil) > 0
 }
 
 // watch withdraws what has waited too long, until c is closed.
@@ -195,25 +195,42 @@ func (p *pair) watch(c <-chan struct{}) {
 // to be called again; zero: no stanza waits.
 func (p *pair) expire(now time.Time) time.Time {
 	tell(p.take(func(it item) bool { return !now.Before(it.by) }), federation.GivenUp, errLate)
+	var late []item
 	p.mu.Lock()
-	written, lost := p.overdue(now)
 	p.alarm = time.Time{}
-	wait := func(items []item) {
-		for _, it := range items {
-			if p.alarm.IsZero() || it.by.Before(p.alarm) {
-				p.alarm = it.by
-			}
-		}
+	for _, it := range p.queue {
+		p.alarm = earlier(p.alarm, it.by)
 	}
-	wait(p.queue)
-	if p.sess != nil {
-		wait(p.sess.waiting)
+	sess, up := p.session(), p.out != nil
+	if sess != nil {
+		var next time.Time
+		late, next = sess.overdue(p, now, !up)
+		p.alarm = earlier(p.alarm, next)
 	}
 	alarm := p.alarm
 	p.mu.Unlock()
-	tell(written, federation.Written, nil)
-	tell(lost, federation.GivenUp, errLost)
+	if up {
+		carried(late)
+	} else {
+		lost(late)
+	}
 	return alarm
+}
+
+// session returns that of the stream as it is or was. p.mu is held.
+func (p *pair) session() *session {
+	if p.out != nil {
+		return p.out.sess.Load()
+	}
+	return p.lost
+}
+
+// earlier returns the earlier of two times; a zero one is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // take removes the stanzas for which f reports true.
@@ -235,19 +252,29 @@ func (p *pair) take(f func(item) bool) []item {
 }
 
 // connect makes one round through the places where the peer may be.
-func (p *pair) connect(ctx context.Context) (*outbound, error) {
+func (p *pair) connect(ctx context.Context) (*stream, error) {
 	if p.srv.barred(key{p.to, p.from}) != nil {
 		return nil, errBarred
 	}
 	done := make(chan struct{})
-	var out *outbound
+	var out *stream
 	var err error
 	go func() { // watch waits for it
 		defer close(done)
-		out, err = p.dial(ctx)
+		out, err = p.way(ctx)
 	}()
 	p.watch(done)
 	return out, err
+}
+
+// way returns a stream that the pair's stanzas go out on.
+func (p *pair) way(ctx context.Context) (*stream, error) {
+	o, err := p.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o.launch(ctx, p)
+	return o.stream, nil
 }
 
 // failed notes that no stream could be had, and gives up what waited for it.
@@ -273,167 +300,32 @@ func (p *pair) failed(err error) {
 	p.abandon()
 }
 
-// serve drains the queue into a stream until the stream ends or has been
-// unused for long.
-func (p *pair) serve(ctx context.Context, out *outbound) {
+// ride lets a stream drain the queue until the stream ends.
+func (p *pair) ride(out *stream) {
+	log := p.srv.cfg.Log.With("peer", p.to, "from", p.from)
 	p.mu.Lock()
-	p.out, p.err, p.delay, p.retry, p.changed = out, nil, 0, time.Time{}, time.Now()
+	log.Info("peer up", "addr", out.place, "proof", p.proof.String(), "auth", p.auth)
 	p.mu.Unlock()
-	p.srv.cfg.Log.Info("peer up", "peer", p.to, "from", p.from, "addr", out.target.String(), "proof", out.proof.String(), "auth", out.auth)
+	p.watch(out.parted)
+	log.Info("peer down", "err", out.reason)
+}
 
-	stop := context.AfterFunc(ctx, out.hurry)
-	defer stop()
-	if out.proof == federation.Certificate {
-		expiry := out.untilExpiry(func() {
-			out.fail(errExpired)
-			out.end(errExpired.append(nil))
-		})
-		defer expiry.Stop()
+// tell says what became of stanzas.
+func tell(items []item, how federation.How, err error) {
+	for _, it := range items {
+		it.done(how, err)
 	}
-	var parts sync.WaitGroup // watch waits for it, through over
-	over := make(chan struct{})
-	parts.Go(func() { out.read(p.acked) })
-	parts.Go(func() { p.write(ctx, out) })
-	go func() { // watch waits for it
-		parts.Wait()
-		close(over)
-	}()
-	signal(p.work)
-	p.watch(over)
-	p.lose(out)
+}
 
+// abandon ends the session of a peer that does not come back.
+func (p *pair) abandon() {
 	p.mu.Lock()
-	p.err, p.changed = out.reason, time.Now()
-	p.lastUp = p.changed
+	sess := p.lost
+	p.lost = nil
 	p.mu.Unlock()
-	p.srv.cfg.Log.Info("peer down", "peer", p.to, "from", p.from, "err", out.reason)
-}
-
-// write is the one writer of stanzas to a stream. It ends when the reader has,
-// or with our end tag when the stream is not needed any more.
-func (p *pair) write(ctx context.Context, out *outbound) {
-	defer p.detach()
-	used := time.Now()
-	breath := time.NewTicker(min(keepalive, p.srv.lim.Idle))
-	defer breath.Stop()
-	late := time.NewTimer(answerTime) // the last question was so long ago
-	defer late.Stop()
-	for {
-		if batch, ask := p.batch(); len(batch) > 0 || ask {
-			used = time.Now()
-			if !p.flush(out, batch, ask) {
-				return
-			}
-			if ask {
-				late.Reset(answerTime)
-			}
-			continue
-		}
-		select {
-		case <-p.work:
-			runtime.Gosched() // who is about to send comes along
-		case <-out.dead:
-			return
-		case <-ctx.Done():
-			if p.closing(true) {
-				out.fail(errShut)
-				out.finish()
-				return
-			}
-		case <-breath.C:
-			if !p.breathe(out, used) {
-				return
-			}
-			late.Reset(answerTime)
-		case <-late.C:
-			if p.silent(out) {
-				out.fail(errDead)
-				out.end(errDead.append(nil))
-				return
-			}
-		}
+	if sess != nil {
+		sess.settle(lost)
 	}
-}
-
-// closing takes the stream from the pair if nothing waits. When we go, we do
-// not wait for acknowledgements, nor for room to send more.
-func (p *pair) closing(going bool) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pending() == 0 || going && (len(p.queue) == 0 || p.room() == 0) {
-		p.out = nil
-	}
-	return p.out == nil
-}
-
-// room is how many stanzas may be written: those that are not acknowledged are
-// bounded. p.mu is held.
-func (p *pair) room() int {
-	if p.sess == nil {
-		return len(p.queue)
-	}
-	return max(0, min(len(p.queue), p.srv.lim.Queue-len(p.sess.waiting)))
-}
-
-func (p *pair) detach() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.out = nil
-}
-
-// batch takes from the queue what goes into one write, and whether it asks for
-// an acknowledgement: one question is on its way at a time, so that it covers
-// all that was written until its answer (XEP-0198, section 4).
-func (p *pair) batch() (batch []item, ask bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	size, n, room := 0, 0, p.room()
-	for n < room && (n == 0 || size+len(p.queue[n].text) <= batchSize) {
-		size += len(p.queue[n].text)
-		n++
-	}
-	batch = p.queue[:n:n]
-	p.queue = p.queue[n:]
-	if p.sess != nil {
-		p.sess.sends(batch)
-		ask = !p.sess.asked && len(p.sess.waiting) > 0
-		p.sess.asked = p.sess.asked || ask
-	}
-	return batch, ask
-}
-
-// flush writes stanzas in one write. Those that did not go out whole return to
-// the head of the queue: the peer cannot have taken them. The trace hears of a
-// stanza before it is written, since what follows from it may be as fast.
-func (p *pair) flush(out *outbound, batch []item, ask bool) bool {
-	var buf []byte
-	for _, it := range batch {
-		p.srv.trace(true, p.to, out.via, it.text)
-		buf = append(buf, it.text...)
-	}
-	if ask {
-		buf = append(buf, smElement("r", "", "")...)
-	}
-	n, err := out.write(buf)
-	for len(batch) > 0 && n >= len(batch[0].text) {
-		n -= len(batch[0].text)
-		if !out.managed {
-			batch[0].done(federation.Written, nil)
-		}
-		batch = batch[1:]
-	}
-	if err == nil {
-		return true
-	}
-	p.mu.Lock()
-	if out.managed {
-		batch = p.sess.unsend(len(batch))
-	}
-	p.queue = append(batch, p.queue...)
-	p.mu.Unlock()
-	out.fail(err)
-	out.drop()
-	return false
 }
 
 func (p *pair) status() Status {
@@ -442,6 +334,7 @@ func (p *pair) status() Status {
 	st := Status{From: p.from, To: p.to, Since: p.changed, Queue: len(p.queue), Err: p.err}
 	if p.out != nil {
 		p.out.describe(&st)
+		st.Proof, st.Auth = p.proof, p.auth
 	}
 	return st
 }

@@ -34,10 +34,7 @@ func (s *Server) Probe(ctx context.Context, from string, t federation.Target) (S
 	if err != nil {
 		return Sight{}, err
 	}
-	o := &outbound{
-		link: newLink(nc, t.Transport, s.lim), key: key{from, t.Domain}, srv: s, target: t,
-		security: s.cfg.Book.Rules(t.Domain).Security, dead: make(chan struct{}),
-	}
+	o := newOutbound(ctx, s, key{from, t.Domain}, t, nc)
 	drop := context.AfterFunc(ctx, func() { nc.Close() })
 	err = o.negotiate(ctx, asVerifier, false)
 	if drop(); err != nil && ctx.Err() != nil {

@@ -1,7 +1,6 @@
 package s2s
 
 import (
-	"crypto/rand"
 	"time"
 
 	"cpimgate/cpim/fault"
@@ -97,47 +96,3 @@ const (
 )
 
 var errDead = &streamError{condition: "connection-timeout", text: "no sign of life"}
-
-// breathe asks a peer on a silent stream whether it is there, or closes the
-// stream if it has not been used for long. It reports false when that is so.
-func (p *pair) breathe(out *outbound, used time.Time) bool {
-	if !p.steady && time.Since(used) >= p.srv.lim.Idle && p.closing(false) {
-		out.fail(errIdle)
-		out.finish()
-		return false
-	}
-	p.mu.Lock()
-	if out.managed {
-		p.sess.asked = true
-	}
-	p.mu.Unlock()
-	if out.managed {
-		out.write(smElement("r", "", ""))
-	} else {
-		p.ping(out)
-	}
-	return true
-}
-
-// ping sends a request that every server answers, if only with an error.
-func (p *pair) ping(out *outbound) {
-	e := xmltree.New(xep.NS, "iq", xmltree.New(nsPing, "ping")).
-		With("from", uLabels(p.from)).With("to", uLabels(p.to)).With("type", "get").With("id", rand.Text())
-	_, err := p.srv.ask(e, time.Now().Add(2*answerTime), func(answer *xmltree.Element, _ error) {
-		if answer != nil {
-			out.pinged.Store(false)
-		}
-	})
-	if err != nil {
-		return // so many wait that somebody will find out
-	}
-	out.pinged.Store(true)
-	out.write(e.Append(nil, xep.NS))
-}
-
-// silent reports that the peer owes an answer.
-func (p *pair) silent(out *outbound) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return out.managed && p.sess.asked || out.pinged.Load()
-}

@@ -128,11 +128,11 @@ type Server struct {
 	over    bool            // Run is at its end
 	tasks   sync.WaitGroup  // pairs, streams and late answers; Run waits for it
 	pairs   map[key]*pair   // what we send
-	streams map[key]*inbound
+	streams map[key]*stream // what peers send, on streams that they have opened
 	shuns   map[netip.AddrPort]shunned
-	queries map[query]waiting     // requests of ours
-	kepts   map[string]*reception // what peers send, by the name to resume it
-	tries   map[string]int        // accepted connections since minute, by address
+	queries map[query]waiting   // requests of ours
+	kepts   map[string]*session // of peers, by the name to resume them
+	tries   map[string]int      // accepted connections since minute, by address
 	minute  time.Time
 	conns   map[string]int // accepted connections by address, and in all under ""
 }
@@ -169,10 +169,10 @@ func New(cfg Config) *Server {
 		lim:     Limits(cfg.Limits),
 		secret:  cfg.Secret,
 		pairs:   map[key]*pair{},
-		streams: map[key]*inbound{},
+		streams: map[key]*stream{},
 		shuns:   map[netip.AddrPort]shunned{},
 		queries: map[query]waiting{},
-		kepts:   map[string]*reception{},
+		kepts:   map[string]*session{},
 		tries:   map[string]int{},
 		conns:   map[string]int{},
 	}
@@ -353,8 +353,6 @@ func (s *Server) pair(k key) (*pair, error) {
 
 var errBarred = fault.E(fault.Forbidden, "the domain is not allowed")
 
-var errShut = fault.E(fault.Busy, "not in service")
-
 // A Status is one pair of domains as it stands, for status and metrics.
 type Status struct {
 	From, To string // the domain that sends and the one that receives
@@ -380,7 +378,7 @@ func (s *Server) Peers() []Status {
 		all = append(all, p.status())
 	}
 	for k, in := range streams {
-		all = append(all, in.status(k))
+		all = append(all, in.incoming(k))
 	}
 	slices.SortFunc(all, func(a, b Status) int {
 		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
