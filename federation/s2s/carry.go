@@ -1,7 +1,6 @@
 package s2s
 
 import (
-	"context"
 	"crypto/rand"
 	"runtime"
 	"time"
@@ -16,10 +15,10 @@ const batchSize = 64 << 10
 
 // board makes p one of the pairs whose stanzas go out over the stream, and
 // reports false if the stream is at its end.
-func (s *stream) board(ctx context.Context, p *pair, proof federation.Proof, auth string) bool {
+func (s *stream) board(p *pair, proof federation.Proof, auth string) bool {
 	s.out.Lock()
 	defer s.out.Unlock()
-	if s.closed {
+	if s.closed || s.failed() != nil {
 		return false
 	}
 	s.riders = append(s.riders, p)
@@ -29,7 +28,7 @@ func (s *stream) board(ctx context.Context, p *pair, proof federation.Proof, aut
 	p.mu.Unlock()
 	if !s.manned {
 		s.manned = true
-		s.writer.Go(func() { s.carry(ctx) })
+		s.writer.Go(s.carry)
 	}
 	signal(s.work)
 	return true
@@ -37,15 +36,17 @@ func (s *stream) board(ctx context.Context, p *pair, proof federation.Proof, aut
 
 // carry is the one writer of stanzas. It ends when the reader has, or with our
 // end tag when we go.
-func (s *stream) carry(ctx context.Context) {
+func (s *stream) carry() {
 	breath := time.NewTicker(keepalive)
 	defer breath.Stop()
 	late := time.NewTimer(answerTime) // the last question was so long ago
 	defer late.Stop()
 	for {
 		if wrote, asked, err := s.flush(); err != nil {
-			s.fail(err)
-			s.drop()
+			if s.failed() == nil { // else somebody ends the stream
+				s.fail(err)
+				s.drop()
+			}
 			return
 		} else if wrote {
 			s.touch()
@@ -53,16 +54,14 @@ func (s *stream) carry(ctx context.Context) {
 				late.Reset(answerTime)
 			}
 			continue
+		} else if s.going.Load() && s.retire(errShut, true) {
+			return
 		}
 		select {
 		case <-s.work:
 			runtime.Gosched() // who is about to send comes along
 		case <-s.dead:
 			return
-		case <-ctx.Done():
-			if s.retire(errShut, true) {
-				return
-			}
 		case <-breath.C:
 			s.breathe()
 			late.Reset(answerTime)

@@ -158,7 +158,7 @@ func (c *Component) open(ctx context.Context) (*outbound, error) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		o.abort(err)
+		o.quit(err)
 		return nil, fault.Wrap(fault.Timeout, c.advise(err), "%s", unreached)
 	}
 	c.taken.begin(o)

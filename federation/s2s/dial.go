@@ -107,7 +107,7 @@ func (s *Server) stream(ctx context.Context, k key, t federation.Target, use pur
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
-		o.abort(err)
+		o.quit(err)
 		return nil, err
 	}
 	return o, nil

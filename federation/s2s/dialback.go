@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -75,9 +76,7 @@ func (o *outbound) dialback() error {
 	return fault.Wrap(fault.Timeout, fmt.Errorf("dialback: %s", dialbackError(answer)), "the far server could not verify us")
 }
 
-// ask sends a request of dialback and waits for its answer: the same element
-// with the addresses swapped and a type. Anything else is dropped (XEP-0220,
-// section 3.1).
+// ask sends a request of dialback and waits for its answer.
 func (o *outbound) ask(d dbElement) (*xmltree.Element, error) {
 	if _, err := o.write(d.append(nil)); err != nil {
 		return nil, err
@@ -90,15 +89,23 @@ func (o *outbound) ask(d dbElement) (*xmltree.Element, error) {
 		if e.Name.Space != nsDialback {
 			return nil, refuse("unsupported-stanza-type", "%s during dialback", printable(e.Name.Local))
 		}
-		from, err1 := bareDomain(e.Get("from"))
-		to, err2 := bareDomain(e.Get("to"))
-		same := d.name == "result" || e.Get("id") == d.id // some put the stream's id into a result, too
-		if err1 == nil && err2 == nil && e.Name.Local == d.name && from == d.to && to == d.from && same && isVerdict(e.Get("type")) {
+		if d.answeredBy(e) {
 			return e, nil
 		}
-		o.log().Warn("unsolicited dialback dropped", "element", printable(e.Name.Local), "type", printable(e.Get("type")))
+		if err := o.takeDialback(e); err != nil {
+			return nil, err
+		}
 	}
 	return nil, refuse("policy-violation", "no answer among %d elements", maxStray)
+}
+
+// answeredBy reports that an element is the answer to the request: the same with
+// the addresses swapped and a type.
+func (d dbElement) answeredBy(e *xmltree.Element) bool {
+	from, err1 := bareDomain(e.Get("from"))
+	to, err2 := bareDomain(e.Get("to"))
+	same := d.name == "result" || e.Get("id") == d.id // some put the stream's id into a result, too
+	return err1 == nil && err2 == nil && e.Name.Local == d.name && from == d.to && to == d.from && same && isVerdict(e.Get("type"))
 }
 
 func isVerdict(s string) bool { return s == "valid" || s == "invalid" || s == "error" }
@@ -133,7 +140,7 @@ func (s *Server) verify(ctx context.Context, k key, streamID, dialbackKey string
 	if err == nil {
 		out.finish()
 	}
-	out.shut(err)
+	out.quit(err)
 	switch {
 	case err != nil:
 		s.cfg.Log.Info("dialback: no answer from the authoritative server", "peer", k.from, "err", err)
@@ -144,14 +151,15 @@ func (s *Server) verify(ctx context.Context, k key, streamID, dialbackKey string
 	return answer.Get("type")
 }
 
-// dialback takes a request of the peer, as receiving server for "result", as
-// authoritative one for "verify". A type makes it an answer, and nothing was
-// asked on this stream (XEP-0220, section 3.1; XEP-0288, section 4).
-func (s *stream) dialback(e *xmltree.Element) error {
+// takeDialback takes a request of the peer, as receiving server for "result", as
+// authoritative one for "verify". A type makes it an answer: one that nobody
+// waits for is dropped, and so is a request on a stream on which the peer has
+// nothing to say (XEP-0220, section 3.1; XEP-0288, section 4).
+func (s *stream) takeDialback(e *xmltree.Element) error {
 	from, err1 := bareDomain(e.Get("from"))
 	to, err2 := bareDomain(e.Get("to"))
 	d := dbElement{name: e.Name.Local, from: to, to: from, id: e.Get("id"), typ: "error"}
-	if _, typed := e.Lookup(xml.Name{Local: "type"}); typed {
+	if _, typed := e.Lookup(xml.Name{Local: "type"}); typed || !s.hears() {
 		s.log().Warn("unsolicited dialback dropped", "element", printable(d.name), "type", printable(e.Get("type")))
 		return nil
 	}
@@ -240,10 +248,13 @@ func (s *stream) answer(k key, verdict string) error {
 		s.srv.cfg.Count(Mismatched)
 		s.log().Warn("dialback refused", "peer", k.from, "to", k.to, "verdict", verdict)
 	}
-	if _, err := s.write(d.append(nil)); err != nil {
-		return err
-	}
-	return last
+	_, err := s.compose(func() []byte {
+		if verdict == "valid" {
+			s.told(k) // what answers the pair comes behind this
+		}
+		return d.append(nil)
+	})
+	return cmp.Or(err, last)
 }
 
 // asks notes that a call back for a pair is on its way, unless one is, or

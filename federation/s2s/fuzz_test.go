@@ -25,8 +25,9 @@ func FuzzInbound(f *testing.F) {
 		"<iq from='juliet@b.example' to='a.example' type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>",
 		"<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>",
 		"<message from='juliet@b.example' to='a.example'>" + strings.Repeat("<x>", 60),
+		askBidi, enable + ok + ackOf(1) + askAck, result("c.example", "a.example", "key"), "<db:result from='c.example' to='a.example' type='valid'/>",
 	} {
-		for state := range byte(3) {
+		for state := range byte(4) {
 			f.Add(state, []byte(text))
 		}
 	}
@@ -40,12 +41,16 @@ func FuzzInbound(f *testing.F) {
 				authorities(p, over)
 			}()
 			r := p.call()
-			if state%3 > 0 {
+			if state%4 > 0 {
 				r.send(head("b.example", "a.example")).expect("</stream:features>")
 			}
-			if state%3 > 1 {
+			if state%4 > 2 { // used both ways
+				r.send(askBidi)
+			}
+			if state%4 > 1 {
 				r.send(result("b.example", "a.example", "key")).expect("type='valid'></db:result>")
 			}
+			out := a.send("juliet@b.example", "x")
 			wrote := make(chan struct{})
 			go func() { // waited for below
 				defer close(wrote)
@@ -57,18 +62,21 @@ func FuzzInbound(f *testing.F) {
 			if d := time.Since(start); d > 45*time.Minute {
 				t.Errorf("the stream went on for %v", d)
 			}
-			if state%3 > 0 {
+			if state%4 > 0 {
 				got = "<stream:stream " + streamNS + ">" + got
 			}
 			wellFormed(t, got)
 			for len(a.got) > 0 {
-				if in := <-a.got; !in.peer.SpeaksFor("b.example") || in.peer.Proof != federation.Dialback || state%3 < 1 && !bytes.Contains(data, []byte("db:result")) {
+				if in := <-a.got; !in.peer.SpeaksFor("b.example") || in.peer.Proof != federation.Dialback || state%4 < 1 && !bytes.Contains(data, []byte("db:result")) {
 					t.Errorf("the handler got %+v", in)
 				}
 			}
 			a.stop()
 			close(over)
 			<-ended
+			if len(out) != 1 {
+				t.Errorf("%d outcomes", len(out))
+			}
 		})
 	})
 }

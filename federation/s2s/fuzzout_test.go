@@ -10,9 +10,13 @@ import (
 
 // accepts takes the stream that was dialled up to db:result, and reports false
 // if it ends before.
-func (r *raw) accepts() bool {
+func (r *raw) accepts(both bool) bool {
 	defer func() { r.in = nil }()
-	answer := "<stream:stream " + streamNS + " from='b.example' to='a.example' id='1' version='1.0'><stream:features>" + offerDialback + offerSM + "</stream:features>"
+	answer := "<stream:stream " + streamNS + " from='b.example' to='a.example' id='1' version='1.0'><stream:features>" + offerDialback + offerSM
+	if both {
+		answer += offerBidi
+	}
+	answer += "</stream:features>"
 	buf := make([]byte, 4096)
 	for _, text := range []string{" version='1.0'>", "</db:result>"} {
 		for !strings.Contains(string(r.in), text) {
@@ -29,15 +33,19 @@ func (r *raw) accepts() bool {
 	return true
 }
 
-// Whatever a peer says about what we have sent, each stanza has one outcome, and
-// what we say stays well-formed.
+// Whatever a peer says about what we have sent, and of its own on a stream that is
+// used both ways, each stanza has one outcome, what we say stays well-formed, and
+// the handler gets stanzas of the peer only.
 func FuzzAcknowledgement(f *testing.F) {
 	for _, text := range []string{"", ackOf(1), ackOf(2) + ackOf(2), ackOf(3), askAck + ackOf(0), ackOf(2) + ackOf(1), "<a xmlns='urn:xmpp:sm:3' h='-1'/>",
-		"<a xmlns='urn:xmpp:sm:3'/>", enabled, resumed("1"), smFailed(""), "</stream:stream>", "<message/>", "<a"} {
-		f.Add([]byte(text), []byte(resumed("1")))
-		f.Add([]byte(""), []byte(text))
+		"<a xmlns='urn:xmpp:sm:3'/>", enabled, resumed("1"), smFailed(""), "</stream:stream>", "<message/>", "<a",
+		chat("juliet@b.example", "romeo@a.example", "x") + askAck, chat("x@c.example", "romeo@a.example", "x"), result("c.b.example", "a.example", "key")} {
+		for _, both := range []bool{false, true} {
+			f.Add(both, []byte(text), []byte(resumed("1")))
+			f.Add(both, []byte(""), []byte(text))
+		}
 	}
-	f.Fuzz(func(t *testing.T, first, second []byte) {
+	f.Fuzz(func(t *testing.T, both bool, first, second []byte) {
 		bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
 			outs := []chan outcome{a.send("juliet@b.example", "one"), a.send("juliet@b.example", "two")}
 			over := make(chan struct{})
@@ -49,7 +57,7 @@ func FuzzAcknowledgement(f *testing.F) {
 					case <-over:
 						return
 					case r := <-p.dialed:
-						if !r.accepts() { // we go
+						if !r.accepts(both) { // we go, or it is for db:verify
 							continue
 						}
 						wrote := make(chan struct{})
@@ -75,6 +83,11 @@ func FuzzAcknowledgement(f *testing.F) {
 			for _, c := range outs {
 				if len(c) > 0 {
 					t.Errorf("a second outcome: %+v", <-c)
+				}
+			}
+			for len(a.got) > 0 {
+				if in := <-a.got; !both || !in.peer.SpeaksFor("b.example") {
+					t.Errorf("the handler got %+v", in)
 				}
 			}
 		})

@@ -34,17 +34,17 @@ var errRestart = errors.New("stream restart")
 // run is the life of a connection.
 func (in *inbound) run(ctx context.Context) {
 	in.nc.SetReadDeadline(in.srv.by())
-	stop := context.AfterFunc(ctx, func() {
-		in.hurry()
-		in.retire(errShut, true)
-	})
+	stop := context.AfterFunc(ctx, in.leave)
 	err := in.serve(ctx)
 	stop()
 	if isTimeout(err) && in.failed() == nil && !in.authorised() && !in.heard {
 		err = refuse("policy-violation", "not authenticated in time")
 	}
 	in.quit(err)
-	in.leave(in.reason)
+	if err := in.reason; !in.authorised() && !in.heard {
+		in.srv.cfg.Count(Refused)
+		in.log().Info("stream refused", "from", in.from, "to", in.to, "err", err)
+	}
 }
 
 // serve reads one stream after the other.
@@ -142,7 +142,11 @@ func (in *inbound) greet(h *xmltree.Element, version string) error {
 	if version != "" && in.to != "" {
 		b = append(b, in.features()...)
 	}
-	return in.begin(b)
+	if err := in.begin(b); err != nil || !in.external {
+		return err
+	}
+	in.told(key{in.from, in.to})
+	return nil
 }
 
 // features says what may come next: before TLS nothing but TLS, unless the peer
@@ -160,6 +164,9 @@ func (in *inbound) features() string {
 		b.WriteString("<mechanisms xmlns='" + nsSASL + "'><mechanism>EXTERNAL</mechanism></mechanisms>")
 	}
 	b.WriteString("<dialback xmlns='" + nsFeature + "'><errors/></dialback>")
+	if in.reversible() {
+		b.WriteString("<bidi xmlns='" + nsBidiFeature + "'/>")
+	}
 	if in.authorised() {
 		b.WriteString("<sm xmlns='" + nsSM + "'/>")
 	}
@@ -176,6 +183,14 @@ func (in *inbound) take(ctx context.Context, e *xmltree.Element) error {
 		return in.sasl(e)
 	case nsSM:
 		return in.managed(e)
+	case nsBidi:
+		if e.Name.Local == "bidi" && in.reversible() {
+			in.bidi = true
+			return nil
+		}
+	}
+	if in.bidi && in.opens() {
+		in.openBack()
 	}
 	return in.use(e)
 }
@@ -194,6 +209,7 @@ func (in *inbound) startTLS(ctx context.Context, e *xmltree.Element) error {
 	if _, err := in.write([]byte("<proceed xmlns='" + nsTLS + "'/>")); err != nil {
 		return err
 	}
+	in.bidi = false // nothing that was said in the clear counts
 	if err := in.handshake(ctx, in.starttls()); err != nil {
 		return err
 	}

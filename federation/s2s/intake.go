@@ -2,8 +2,6 @@ package s2s
 
 import (
 	"context"
-	"errors"
-	"io"
 	"time"
 
 	"cpimgate/cpim/xep"
@@ -15,7 +13,7 @@ import (
 func (s *stream) use(e *xmltree.Element) error {
 	switch e.Name.Space {
 	case nsDialback:
-		return s.dialback(e)
+		return s.takeDialback(e)
 	case nsSM:
 		return s.managed(e)
 	}
@@ -79,11 +77,11 @@ func (s *stream) envelope(e *xmltree.Element) (xep.Header, federation.Peer, erro
 	}
 	s.state.Lock()
 	defer s.state.Unlock()
-	if peer, ok := s.pairs[key{from, to}]; ok {
+	if g, ok := s.pairs[key{from, to}]; ok {
 		if err := s.srv.barred(key{from, to}); err != nil { // any more
-			return h, peer, err
+			return h, g.Peer, err
 		}
-		return h, peer, nil
+		return h, g.Peer, nil
 	}
 	for k := range s.pairs {
 		if k.from == from {
@@ -122,8 +120,9 @@ func (s *stream) authorised() bool {
 // authorise lets the peer send stanzas of a pair over the stream.
 func (s *stream) authorise(k key, proof federation.Proof) {
 	s.state.Lock()
-	_, again := s.pairs[k]
-	s.pairs[k] = federation.Peer{Domains: []string{k.from}, Proof: proof, Addr: s.addr, Via: s.via}
+	g, again := s.pairs[k]
+	g.Peer = federation.Peer{Domains: []string{k.from}, Proof: proof, Addr: s.addr, Via: s.via}
+	s.pairs[k] = g
 	if s.since.IsZero() {
 		s.since = time.Now()
 	}
@@ -139,7 +138,7 @@ func (s *stream) authorise(k key, proof federation.Proof) {
 		s.srv.enter(k, s)
 	}
 	if !again {
-		s.log().Info("peer up", "peer", k.from, "to", k.to, "proof", proof.String())
+		s.log().Info("peer up", "peer", k.from, "to", k.to, "proof", proof.String(), "bidi", s.bidi)
 	}
 }
 
@@ -167,26 +166,21 @@ func (s *Server) enter(k key, st *stream) {
 	}
 }
 
-// leave takes the stream out of the Server.
-func (in *inbound) leave(err error) {
-	if err == io.EOF {
-		err = errors.New("closed by the peer")
-	}
-	in.state.Lock()
-	defer in.state.Unlock()
-	in.srv.mu.Lock()
-	for k := range in.pairs {
-		if in.srv.streams[k] == in.stream {
-			delete(in.srv.streams, k)
+// resign takes the stream out of the Server, for all pairs of the peer.
+func (s *stream) resign() {
+	s.state.Lock()
+	defer s.state.Unlock()
+	if !s.ours {
+		s.srv.mu.Lock()
+		for k := range s.pairs {
+			if s.srv.streams[k] == s {
+				delete(s.srv.streams, k)
+			}
 		}
+		s.srv.mu.Unlock()
 	}
-	in.srv.mu.Unlock()
-	for k := range in.pairs {
-		in.log().Info("peer down", "peer", k.from, "to", k.to, "err", err)
-	}
-	if len(in.pairs) == 0 && err != nil && !in.heard {
-		in.srv.cfg.Count(Refused)
-		in.log().Info("stream refused", "from", in.from, "to", in.to, "err", err)
+	for k := range s.pairs {
+		s.log().Info("peer down", "peer", k.from, "to", k.to, "err", s.reason)
 	}
 }
 

@@ -42,7 +42,7 @@ func (p *pair) open(ctx context.Context) (*outbound, error) {
 	}
 	p.mu.Unlock()
 	if err != nil {
-		out.abort(err)
+		out.quit(err)
 		return nil, asFault(fmt.Errorf("%s: stream management: %w", out.target, err))
 	}
 	return out, nil
@@ -71,7 +71,7 @@ func (o *outbound) manage(ctx context.Context, p *pair, was *session) error {
 		return err
 	}
 	sess := newSession(o.key)
-	sess.opener = p
+	sess.opener, sess.bidi = p, o.bidi
 	if yes(e.Get("resume")) {
 		sess.id, sess.location = e.Get("id"), e.Get("location")
 	}
@@ -110,15 +110,20 @@ func (o *outbound) request(ask *xmltree.Element, answer string) (*xmltree.Elemen
 	if _, err := o.write(ask.Append(nil, xep.NS)); err != nil {
 		return nil, err
 	}
-	for range maxStray {
+	for stray := 0; stray < maxStray; {
 		e, err := o.next()
 		switch {
 		case err != nil:
 			return nil, noEOF(err)
 		case e.Is(nsSM, answer), e.Is(nsSM, "failed"):
 			return e, nil
-		case e.Name.Space != nsDialback: // late answers, XEP-0220, section 3.1
+		case e.Name.Space == nsDialback: // late answers, XEP-0220, section 3.1
+			stray++
+		case !o.hears():
 			return nil, refuse("unsupported-stanza-type", "%s for an answer", printable(e.Name.Local))
+		}
+		if err := o.use(e); err != nil {
+			return nil, err
 		}
 	}
 	return nil, refuse("policy-violation", "no answer among %d elements", maxStray)
@@ -155,15 +160,21 @@ func (in *inbound) managed(e *xmltree.Element) error {
 	case in.sess.Load() != nil:
 		return refuse("unsupported-stanza-type", "stream management is on")
 	case !in.authorised():
-		return in.smFailed("unexpected-request")
+		return in.smFailed("unexpected-request", "")
 	case name == "resume":
 		return in.resume(e)
 	}
 	return in.enable(e)
 }
 
-func (in *inbound) smFailed(condition string) error {
-	_, err := in.write(xmltree.New(nsSM, "failed", xmltree.New(xep.NSStanzas, condition)).Append(nil, xep.NS))
+// smFailed refuses stream management. A count tells what was handled of the
+// stream that cannot be resumed.
+func (in *inbound) smFailed(condition, h string) error {
+	e := xmltree.New(nsSM, "failed", xmltree.New(xep.NSStanzas, condition))
+	if h != "" {
+		e.With("h", h)
+	}
+	_, err := in.write(e.Append(nil, xep.NS))
 	return err
 }
 
@@ -171,14 +182,44 @@ func (in *inbound) smFailed(condition string) error {
 // there is room to remember it.
 func (in *inbound) enable(e *xmltree.Element) error {
 	sess := newSession(key{in.from, in.to})
-	sess.on = in.stream
+	sess.on, sess.bidi = in.stream, in.bidi
 	answer := xmltree.New(nsSM, "enabled")
 	if yes(e.Get("resume")) && in.srv.keep(sess) {
 		answer.With("id", sess.id).With("resume", "true").With("max", resumeMax)
 	}
-	in.sess.Store(sess)
-	_, err := in.write(answer.Append(nil, xep.NS))
+	err := in.startSession(sess, answer)
+	in.supersede()
 	return err
+}
+
+// startSession puts a session into force where the peer reads it. From there on
+// stanzas of ours count, too.
+func (in *inbound) startSession(sess *session, answer *xmltree.Element) error {
+	_, err := in.compose(func() []byte {
+		in.sess.Store(sess)
+		return answer.Append(nil, xep.NS)
+	})
+	if in.bidi {
+		in.openBack()
+	}
+	return err
+}
+
+// supersede gives up what was not acknowledged on a lost stream of the peer: it
+// begins anew and will not resume that.
+func (in *inbound) supersede() {
+	in.srv.mu.Lock()
+	p := in.srv.pairs[key{in.to, in.from}]
+	in.srv.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	was := p.lost
+	p.mu.Unlock()
+	if was != nil && was.opener == nil {
+		was.settle(lost)
+	}
 }
 
 // resume goes on with a stream that was lost, or that the peer has given up
@@ -186,20 +227,32 @@ func (in *inbound) enable(e *xmltree.Element) error {
 func (in *inbound) resume(e *xmltree.Element) error {
 	was := in.srv.claim(e.Get("previd"), key{in.from, in.to})
 	if was == nil {
-		return in.smFailed("item-not-found")
+		return in.smFailed("item-not-found", "")
 	}
 	if older := was.end(); older != nil {
-		in.srv.begin(func(context.Context) {
-			older.end((&streamError{condition: "conflict", text: "resumed elsewhere"}).append(nil))
-		})
+		older.fail(errResumed)
+		older.part(false)
+		in.srv.begin(func(context.Context) { older.end(errResumed.append(nil)) })
 	}
-	sess := was.next(0)
+	if was.isSettled() { // it was too long away for what we had sent
+		return in.smFailed("item-not-found", decimal(was.h.Load()))
+	}
+	h, _ := count(e)
+	if err := was.confirm(h); err != nil {
+		in.fail(err)
+		was.settle(lost)
+		return err
+	}
+	sess := was.next(h)
 	sess.on = in.stream
 	in.srv.restore(sess)
-	in.sess.Store(sess)
-	_, err := in.write(xmltree.New(nsSM, "resumed").With("previd", sess.id).With("h", decimal(sess.h.Load())).Append(nil, xep.NS))
+	err := in.startSession(sess, xmltree.New(nsSM, "resumed").With("previd", sess.id).With("h", decimal(sess.h.Load())))
+	was.settle(requeue)
 	return err
 }
+
+// errResumed ends a stream whose peer has gone on with another.
+var errResumed = &streamError{condition: "conflict", text: "resumed elsewhere"}
 
 // yes reads a boolean of XML Schema.
 func yes(s string) bool { return s == "true" || s == "1" }

@@ -58,10 +58,24 @@ func (o *outbound) negotiate(ctx context.Context, use purpose, external bool) er
 	if err := o.identify(); err != nil {
 		return err
 	}
-	switch {
-	case use == asVerifier:
+	if use == asVerifier {
 		return nil
-	case !external || !o.offers("EXTERNAL"):
+	}
+	if err := o.askBidi(); err != nil {
+		return err
+	}
+	if err := o.authenticate(external); err != nil {
+		return err
+	}
+	if o.bidi {
+		o.authorise(o.reverse(), o.trusted())
+	}
+	return nil
+}
+
+// authenticate proves us by our certificate, else by dialback.
+func (o *outbound) authenticate(external bool) error {
+	if !external || !o.offers("EXTERNAL") {
 		return o.dialback()
 	}
 	if done, err := o.external(); done || err != nil {
@@ -216,13 +230,13 @@ func failure(e *xmltree.Element) string {
 // launch gives the stream to the pair that it was opened for, and its reader a
 // goroutine. The pair runs, so the Server does.
 func (o *outbound) launch(ctx context.Context, p *pair) {
-	o.board(ctx, p, o.proof, o.auth)
+	o.board(p, o.proof, o.auth)
 	o.srv.tasks.Go(func() { o.run(ctx) })
 }
 
 // run is the life of a stream in use.
 func (o *outbound) run(ctx context.Context) {
-	defer context.AfterFunc(ctx, o.hurry)()
+	defer context.AfterFunc(ctx, o.leave)()
 	o.state.Lock()
 	if !o.steady {
 		o.untilUnused()
@@ -243,12 +257,6 @@ func (o *outbound) run(ctx context.Context) {
 		}
 	}
 	o.quit(err)
-}
-
-// abort ends a stream that does not come into use.
-func (o *outbound) abort(err error) {
-	o.cancel()
-	o.shut(err)
 }
 
 func (o *outbound) log() *slog.Logger {

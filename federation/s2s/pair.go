@@ -24,6 +24,7 @@ type pair struct {
 	key
 	srv  *Server
 	wake chan struct{} // the run goroutine has something to look at
+	call chan struct{} // and a stream to try
 
 	steady bool // a stream is wanted even if there is nothing to send
 	dial   func(context.Context) (*outbound, error)
@@ -65,7 +66,7 @@ var (
 )
 
 func newPair(s *Server, k key) *pair {
-	p := &pair{key: k, srv: s, wake: make(chan struct{}, 1), changed: time.Now()}
+	p := &pair{key: k, srv: s, wake: make(chan struct{}, 1), call: make(chan struct{}, 1), changed: time.Now()}
 	p.dial = p.open
 	return p
 }
@@ -126,16 +127,19 @@ func (p *pair) rest(ctx context.Context) bool {
 	defer idle.Stop()
 	for {
 		p.mu.Lock()
-		needs, pause := p.needs(), time.Until(p.retry)
+		needs, pause, was := p.needs(), time.Until(p.retry), p.lost
 		p.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 			return !p.leave(ctx)
+		case was != nil && was.opener != p:
+			p.hold(ctx, was)
+			continue
 		case needs && pause <= 0:
 			return true
 		case needs:
 			wait, cancel := context.WithTimeout(ctx, pause)
-			p.watch(wait.Done())
+			p.watch(wait.Done(), p.call)
 			cancel()
 			continue
 		}
@@ -168,22 +172,37 @@ func (p *pair) leave(ctx context.Context) bool {
 // needs reports that a stream is wanted: there are stanzas that were not sent,
 // or some that may have to be sent again. p.mu is held.
 func (p *pair) needs() bool {
-	return p.steady || len(p.queue) > 0 || p.lost != nil && p.lost.waits(nil) > 0
+	return p.steady || len(p.queue) > 0 || p.lost != nil && p.lost.matters()
 }
 
-// watch withdraws what has waited too long, until c is closed.
-func (p *pair) watch(c <-chan struct{}) {
+// offered hears that the peer has opened a stream that is used both ways.
+func (p *pair) offered() {
+	p.mu.Lock()
+	p.delay, p.retry = 0, time.Time{}
+	p.mu.Unlock()
+	signal(p.call)
+}
+
+// watch withdraws what has waited too long, until one of the channels can be
+// received from.
+func (p *pair) watch(c, d <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		ended := false
 		select {
 		case <-c:
+			ended = true
+		case <-d:
+			ended = true
+		case <-p.wake:
+		case <-timer.C:
+		}
+		if ended {
 			p.mu.Lock()
 			p.alarm = time.Time{}
 			p.mu.Unlock()
 			return
-		case <-p.wake:
-		case <-timer.C:
 		}
 		if next := p.expire(time.Now()); !next.IsZero() {
 			timer.Reset(time.Until(next))
@@ -263,18 +282,29 @@ func (p *pair) connect(ctx context.Context) (*stream, error) {
 		defer close(done)
 		out, err = p.way(ctx)
 	}()
-	p.watch(done)
+	p.watch(done, nil)
 	return out, err
 }
 
-// way returns a stream that the pair's stanzas go out on.
+// way returns a stream that the pair's stanzas go out on: the one that its peer
+// has opened, if it may be used and nothing is left of an own one, else an own
+// one.
 func (p *pair) way(ctx context.Context) (*stream, error) {
-	o, err := p.dial(ctx)
-	if err != nil {
-		return nil, err
+	p.mu.Lock()
+	free := p.lost == nil || !p.lost.matters()
+	p.mu.Unlock()
+	if s := p.behind(ctx, free); s != nil {
+		return s, nil
 	}
-	o.launch(ctx, p)
-	return o.stream, nil
+	o, err := p.dial(ctx)
+	if err == nil {
+		o.launch(ctx, p)
+		return o.stream, nil
+	}
+	if s := p.behind(ctx, free); s != nil { // it has come meanwhile
+		return s, nil
+	}
+	return nil, err
 }
 
 // failed notes that no stream could be had, and gives up what waited for it.
@@ -286,6 +316,7 @@ func (p *pair) failed(err error) {
 	if !ride {
 		p.lastUp = time.Time{}
 	}
+	again := ride && (p.steady || len(p.queue) > 0 || p.lost != nil && p.lost.waits(nil) > 0)
 	say := p.srv.cfg.Log.Warn
 	if p.steady && p.err != nil && p.err.Error() == err.Error() {
 		say = p.srv.cfg.Log.Debug // nobody has asked for this attempt, and the operator knows
@@ -293,7 +324,7 @@ func (p *pair) failed(err error) {
 	p.err = err
 	p.mu.Unlock()
 	say("cannot reach peer", "peer", p.to, "from", p.from, "err", err)
-	if ride {
+	if again {
 		return
 	}
 	tell(p.take(func(item) bool { return true }), federation.GivenUp, err)
@@ -306,7 +337,7 @@ func (p *pair) ride(out *stream) {
 	p.mu.Lock()
 	log.Info("peer up", "addr", out.place, "proof", p.proof.String(), "auth", p.auth)
 	p.mu.Unlock()
-	p.watch(out.parted)
+	p.watch(out.parted, nil)
 	log.Info("peer down", "err", out.reason)
 }
 

@@ -1,16 +1,19 @@
 // Package s2s carries stanzas between servers: XML streams in and out
 // (RFC 6120) with STARTTLS or direct TLS (XEP-0368), SASL EXTERNAL (XEP-0178),
 // Server Dialback in its three roles (XEP-0220, keys by XEP-0185), stream
-// management (XEP-0198), and streams of components (XEP-0114). It knows who is
-// at the other end and how that was proved, never what a stanza means.
+// management (XEP-0198), streams that are used both ways (XEP-0288), and those
+// of components (XEP-0114). It knows who is at the other end and how that was
+// proved, never what a stanza means.
 //
 // A silent peer is asked for a sign of life (XEP-0199, section 4.3); answers to
 // our requests are matched by both addresses and the id.
 //
-// A stream is used in one direction (RFC 6120, section 4.5): what we send goes
-// over streams that we open, one for each pair of a domain of ours and a
-// domain of theirs; what comes in on streams that peers open is handed to the
-// [Handler] in the order of the stream.
+// What we send goes over streams that we open, one for each pair of a domain of
+// ours and a domain of theirs; what comes in on streams that peers open is handed
+// to the [Handler] in the order of the stream (RFC 6120, section 4.5). Where both
+// sides agree, a stream is used both ways: a pair whose peer has opened one needs
+// none of its own. A pair that has a stream stays there until it ends, so that no
+// stanza overtakes another.
 //
 // What we do differently:
 //   - A header without "to" is refused, where RFC 6120, section 4.7.2 asks for
@@ -28,8 +31,10 @@
 //     the stream of all its server's users.
 //   - The server of a component is asked by a ping what it has taken (XEP-0199),
 //     since XEP-0114 has no acknowledgements.
+//   - On a stream of the peer we do not ask by dialback for more domains of ours,
+//     as XEP-0288, section 2.2 allows: Prosody 0.12 ends the stream over it.
 //   - Each pair of domains has its own stream out (XEP-0220, section 2.6 allows
-//     to share one), and none is used both ways (XEP-0288).
+//     to share one).
 package s2s
 
 import (
@@ -360,7 +365,8 @@ type Status struct {
 	Up       bool
 	Since    time.Time        // of Up or of its end
 	Proof    federation.Proof // what the peer has shown; Address: DNS led to it, no more
-	Auth     string           // how we have proved ourselves: "EXTERNAL", "dialback" or AsComponent; outbound only
+	Auth     string           // how we have proved ourselves: "EXTERNAL", "dialback", AsComponent or Reverse; outbound only
+	Bidi     bool             // the stream is used both ways (XEP-0288)
 	TLS      uint16           // tls.VersionTLS13, ...; 0: none
 	Addr     string
 	Queue    int   // stanzas that wait

@@ -24,6 +24,7 @@ type session struct {
 	id       string // to resume by; "": it cannot be resumed
 	location string // where the peer wants it to be resumed
 	opener   *pair  // who resumes it; nil: the peer
+	bidi     bool   // the stream is used both ways
 
 	mu      sync.Mutex
 	sent    uint32 // number of the last stanza sent; after 2^32-1 comes 0
@@ -45,7 +46,7 @@ func newSession(k key) *session { return &session{key: k, settled: make(chan str
 // our stanzas.
 func (s *session) next(h uint32) *session {
 	n := newSession(s.key)
-	n.id, n.location, n.opener, n.sent = s.id, s.location, s.opener, h
+	n.id, n.location, n.opener, n.bidi, n.sent = s.id, s.location, s.opener, s.bidi, h
 	n.h.Store(s.h.Load())
 	return n
 }
@@ -177,6 +178,10 @@ func (s *session) settle(fate func([]item)) {
 	}
 }
 
+// matters reports that the stream should be resumed: something of ours waits, or
+// may wait at the peer's.
+func (s *session) matters() bool { return s.bidi && !s.isSettled() || s.waits(nil) > 0 }
+
 // isSettled reports that it is known what became of all stanzas.
 func (s *session) isSettled() bool {
 	s.mu.Lock()
@@ -194,7 +199,7 @@ func (s *session) take(handle func()) error {
 	s.handling.Lock()
 	defer s.handling.Unlock()
 	if !s.ended.IsZero() {
-		return refuse("conflict", "resumed elsewhere")
+		return errResumed
 	}
 	handle()
 	s.h.Add(1)

@@ -40,6 +40,7 @@ type stream struct {
 	parted  chan struct{} // closed when all riders have left
 	writer  sync.WaitGroup
 	pinged  atomic.Bool // a ping was not answered
+	going   atomic.Bool // we go, and so does the stream
 	leaving sync.Once
 	orderly bool       // the peer has closed the stream; to be read when parted is closed
 	out     sync.Mutex // the fields below
@@ -56,11 +57,19 @@ type stream struct {
 	checks sync.WaitGroup       // call backs to authoritative servers
 	unread func(*xmltree.Error) // what has come in and cannot be read
 	state  sync.Mutex           // the fields below
-	pairs  map[key]federation.Peer
+	pairs  map[key]grant
+	back   bool         // answers may go out over the peer's stream
 	asking map[key]bool // call backs that are under way
 	since  time.Time    // of the first pair
 	idle   *time.Timer
+	pause  *time.Timer // until back
 	expiry *time.Timer // of the peer's certificate, where it is the proof
+}
+
+// A grant is what a peer is to a pair of domains.
+type grant struct {
+	federation.Peer
+	told bool // the peer knows of it
 }
 
 // newStream returns a stream that begins with its negotiation. What comes in is
@@ -69,7 +78,7 @@ type stream struct {
 func newStream(ctx context.Context, s *Server, l *link, ours bool) *stream {
 	st := &stream{
 		link: l, srv: s, ours: ours, place: l.addr.String(), dead: make(chan struct{}), work: make(chan struct{}, 1), parted: make(chan struct{}),
-		pace: rate.NewLimiter(rate.Limit(s.cfg.Rate), max(1, int(s.cfg.Rate))), pairs: map[key]federation.Peer{}, asking: map[key]bool{},
+		pace: rate.NewLimiter(rate.Limit(s.cfg.Rate), max(1, int(s.cfg.Rate))), pairs: map[key]grant{}, asking: map[key]bool{},
 	}
 	st.unread = st.bounce
 	st.ctx, st.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -133,6 +142,16 @@ func (s *stream) retire(reason error, going bool) bool {
 	return true
 }
 
+// leave ends the stream because we go: in good order, when what is queued for it
+// has gone out, and soon in any case.
+func (s *stream) leave() {
+	s.hurry()
+	s.going.Store(true)
+	if !s.retire(errShut, true) {
+		signal(s.work) // the writer does it
+	}
+}
+
 // untilUnused closes the stream when it was not used for long. s.state is held.
 func (s *stream) untilUnused() {
 	s.touch()
@@ -191,7 +210,7 @@ func (s *stream) quit(err error) {
 	s.cancel()
 	s.checks.Wait()
 	s.state.Lock()
-	for _, t := range []*time.Timer{s.idle, s.expiry} {
+	for _, t := range []*time.Timer{s.idle, s.pause, s.expiry} {
 		if t != nil {
 			t.Stop()
 		}
@@ -211,6 +230,7 @@ func (s *stream) quit(err error) {
 	s.closed = true // there will be no writer any more
 	s.out.Unlock()
 	s.writer.Wait()
+	s.resign()
 	s.part(orderly)
 }
 
@@ -224,7 +244,7 @@ func isTimeout(err error) bool {
 
 // describe adds to the state of a pair what is known of its stream.
 func (s *stream) describe(st *Status) {
-	st.Up, st.Addr = true, s.place
+	st.Up, st.Addr, st.Bidi = true, s.place, s.bidi
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tls != nil {

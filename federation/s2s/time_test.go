@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -24,9 +26,11 @@ type pipes struct {
 	accept chan net.Conn
 	dialed chan *raw
 	down   atomic.Bool // refuse to dial
-	tries  []time.Time
 	t      *testing.T
 	closed chan struct{}
+
+	mu    sync.Mutex
+	tries []time.Time
 }
 
 type pipeConn struct{ net.Conn }
@@ -46,13 +50,22 @@ func (p *pipes) Close() error   { close(p.closed); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 func (p *pipes) dial(context.Context, netip.Addr, string) (net.Conn, error) {
+	p.mu.Lock()
 	p.tries = append(p.tries, time.Now())
+	p.mu.Unlock()
 	if p.down.Load() {
 		return nil, errors.New("connection refused")
 	}
 	ours, theirs := net.Pipe()
 	p.dialed <- &raw{t: p.t, nc: theirs}
 	return pipeConn{ours}, nil
+}
+
+// attempts returns when connections were dialled.
+func (p *pipes) attempts() []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.tries)
 }
 
 // call connects to the server in the bubble.
@@ -178,11 +191,12 @@ func TestBackoff(t *testing.T) {
 			after(t, start, 0)
 			time.Sleep(time.Second)
 		}
-		if n := len(p.tries); n < 10 || n > 30 {
+		tries := p.attempts()
+		if n := len(tries); n < 10 || n > 30 {
 			t.Errorf("%d attempts in ten minutes", n)
 		}
-		for i := range p.tries[1:] {
-			gap := p.tries[i+1].Sub(p.tries[i])
+		for i := range tries[1:] {
+			gap := tries[i+1].Sub(tries[i])
 			if most := min(time.Minute, time.Second<<i); gap < most/2 || gap > most+2*time.Second {
 				t.Errorf("attempt %d came after %v", i+2, gap)
 			}
@@ -286,11 +300,12 @@ func TestIdleOutbound(t *testing.T) {
 
 var pingID = regexp.MustCompile("<iq from='a.example' to='b.example' type='get' id='([^']+)'><ping xmlns='urn:xmpp:ping'/></iq>$")
 
-// reverse opens a stream to the domain in the clear, as b.example.
-func (d *domain) reverse(p *pipes) *raw {
+// reverse opens a stream to the domain in the clear, as b.example, and says
+// something before it proves itself.
+func (d *domain) reverse(p *pipes, first ...string) *raw {
 	r := p.call().send(head("b.example", "a.example"))
 	r.expect("</stream:features>")
-	r.send(result("b.example", "a.example", "key"))
+	r.send(first...).send(result("b.example", "a.example", "key"))
 	auth := (<-p.dialed).respond(offerDialback)
 	m := verifyID.FindStringSubmatch(auth.expect("</db:verify>"))
 	auth.send("<db:verify from='b.example' to='a.example' id='" + m[2] + "' type='valid'/>")

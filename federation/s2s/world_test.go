@@ -78,12 +78,14 @@ func (w *world) at(service, domain string, addr netip.AddrPort) {
 // of peers.
 type book struct {
 	stands []string
-	rules  map[string]federation.Rules
+
+	mu    sync.Mutex
+	rules map[string]federation.Rules
 }
 
-func (b book) Home(string) (federation.Home, bool) { return federation.Home{}, false }
-func (b book) Homes() []federation.Home            { return nil }
-func (b book) Stands(w federation.Wire, d string) bool {
+func (b *book) Home(string) (federation.Home, bool) { return federation.Home{}, false }
+func (b *book) Homes() []federation.Home            { return nil }
+func (b *book) Stands(w federation.Wire, d string) bool {
 	for _, s := range b.stands {
 		if s == d {
 			return w == federation.XMPP
@@ -92,11 +94,20 @@ func (b book) Stands(w federation.Wire, d string) bool {
 	return false
 }
 
-func (b book) Rules(d string) federation.Rules {
+func (b *book) Rules(d string) federation.Rules {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if r, ok := b.rules[d]; ok {
 		return r
 	}
 	return federation.Rules{Allow: true}
+}
+
+// change sets what is demanded of a peer of a domain that runs.
+func (b *book) change(peer string, s federation.Security) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rules[peer] = federation.Rules{Allow: true, Security: s}
 }
 
 // arrival is a stanza that a domain was handed.
@@ -110,6 +121,7 @@ type domain struct {
 	*s2s.Server
 	w    *world
 	name string
+	book *book
 	addr netip.AddrPort // STARTTLS
 	dtls netip.AddrPort // direct TLS
 	got  chan arrival
@@ -138,6 +150,7 @@ func (w *world) start(name string, change ...func(*settings)) *domain {
 		w.Fatal(err)
 	}
 	b := &book{stands: []string{name}, rules: map[string]federation.Rules{}}
+	d.book = b
 	tc := &trust.Config{Roots: w.ca.Pool(), Book: b}
 	tc.Certs = append(tc.Certs, is.TLS)
 	sc := &s2s.Config{
