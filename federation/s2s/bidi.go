@@ -43,11 +43,6 @@ func (o *outbound) askBidi() error {
 // reverse is the pair that answers.
 func (k key) reverse() key { return key{from: k.to, to: k.from} }
 
-// trusted is what a peer has proved on a stream that we have opened: its
-// certificate, else what dialback would prove, since the same records of DNS
-// have led us there.
-func (o *outbound) trusted() federation.Proof { return max(o.proof, federation.Dialback) }
-
 // behind puts the pair on the stream that its peer has opened, if that is used
 // both ways and the peer has proved what its rules demand. It returns nil if
 // there is none, or the pair is not free to use it.

@@ -206,7 +206,7 @@ func (s *stream) part(orderly bool) {
 		s.out.Unlock()
 		switch {
 		case sess == nil || keep:
-		case orderly && (s.reason == errShut || s.reason == errIdle):
+		case orderly && s.gently.Load():
 			sess.settle(carried)
 		default:
 			sess.settle(lost)

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -71,7 +70,7 @@ func (o *outbound) dialback() error {
 		o.auth = "dialback"
 		return nil
 	case "invalid":
-		return fault.Wrap(fault.Internal, errors.New("dialback: the peer found our key invalid"), "the far server does not accept us")
+		return fault.Wrap(fault.Internal, errInvalid, "the far server does not accept us")
 	}
 	return fault.Wrap(fault.Timeout, fmt.Errorf("dialback: %s", dialbackError(answer)), "the far server could not verify us")
 }
@@ -159,6 +158,9 @@ func (s *stream) takeDialback(e *xmltree.Element) error {
 	from, err1 := bareDomain(e.Get("from"))
 	to, err2 := bareDomain(e.Get("to"))
 	d := dbElement{name: e.Name.Local, from: to, to: from, id: e.Get("id"), typ: "error"}
+	if s.judged(e) {
+		return nil
+	}
 	if _, typed := e.Lookup(xml.Name{Local: "type"}); typed || !s.hears() {
 		s.log().Warn("unsolicited dialback dropped", "element", printable(d.name), "type", printable(e.Get("type")))
 		return nil

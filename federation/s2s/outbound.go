@@ -55,7 +55,8 @@ func (o *outbound) negotiate(ctx context.Context, use purpose, external bool) er
 			return err
 		}
 	}
-	if err := o.identify(); err != nil {
+	var err error
+	if o.proof, err = o.shows(o.to); err != nil {
 		return err
 	}
 	if use == asVerifier {
@@ -67,9 +68,7 @@ func (o *outbound) negotiate(ctx context.Context, use purpose, external bool) er
 	if err := o.authenticate(external); err != nil {
 		return err
 	}
-	if o.bidi {
-		o.authorise(o.reverse(), o.trusted())
-	}
+	o.proved(o.key, o.proof)
 	return nil
 }
 
@@ -154,21 +153,24 @@ func (o *outbound) handshake(ctx context.Context, alpn ...string) error {
 	return fault.Wrap(fault.Forbidden, err, "the far server refuses encryption with us")
 }
 
-// identify decides whether the peer has shown what its rules demand (decision
-// D-73; RFC 6120, section 13.7.2).
-func (o *outbound) identify() error {
-	o.proof = federation.Address
-	if o.tls == nil {
-		return nil // negotiate has let only plain-ok pass
+// shows returns what the peer has shown of a domain, or why that is less than
+// the domain's rules demand (decision D-73; RFC 6120, section 13.7.2).
+func (o *outbound) shows(domain string) (federation.Proof, error) {
+	security := o.srv.cfg.Book.Rules(domain).Security
+	if o.tls == nil && security == federation.PlainOK {
+		return federation.Address, nil
 	}
-	err := o.srv.cfg.Trust.Verify(federation.XMPP, *o.tls, o.to)
+	if o.tls == nil {
+		return federation.Claimed, fault.E(fault.Forbidden, "the far server offers no encryption")
+	}
+	err := o.srv.cfg.Trust.Verify(federation.XMPP, *o.tls, domain)
 	switch {
 	case err == nil:
-		o.proof = federation.Certificate
-	case o.security == federation.Required:
-		return err
+		return federation.Certificate, nil
+	case security == federation.Required:
+		return federation.Claimed, err
 	}
-	return nil
+	return federation.Address, nil
 }
 
 // offers reports whether the features have a SASL mechanism.
@@ -230,6 +232,7 @@ func failure(e *xmltree.Element) string {
 // launch gives the stream to the pair that it was opened for, and its reader a
 // goroutine. The pair runs, so the Server does.
 func (o *outbound) launch(ctx context.Context, p *pair) {
+	o.srv.enlist(o)
 	o.board(p, o.proof, o.auth)
 	o.srv.tasks.Go(func() { o.run(ctx) })
 }
@@ -237,14 +240,11 @@ func (o *outbound) launch(ctx context.Context, p *pair) {
 // run is the life of a stream in use.
 func (o *outbound) run(ctx context.Context) {
 	defer context.AfterFunc(ctx, o.leave)()
-	o.state.Lock()
 	if !o.steady {
+		o.state.Lock()
 		o.untilUnused()
+		o.state.Unlock()
 	}
-	if o.proof == federation.Certificate {
-		o.untilExpiry()
-	}
-	o.state.Unlock()
 	take := o.take
 	if take == nil {
 		take = o.use
@@ -256,6 +256,7 @@ func (o *outbound) run(ctx context.Context) {
 			err = take(e)
 		}
 	}
+	o.srv.strike(o)
 	o.quit(err)
 }
 

@@ -27,6 +27,7 @@ type pair struct {
 	call chan struct{} // and a stream to try
 
 	steady bool // a stream is wanted even if there is nothing to send
+	alone  bool // it does not share streams; for the run goroutine
 	dial   func(context.Context) (*outbound, error)
 
 	mu      sync.Mutex
@@ -287,14 +288,20 @@ func (p *pair) connect(ctx context.Context) (*stream, error) {
 }
 
 // way returns a stream that the pair's stanzas go out on: the one that its peer
-// has opened, if it may be used and nothing is left of an own one, else an own
-// one.
+// has opened, or one that it may share, unless something is left of an own one;
+// else an own one.
 func (p *pair) way(ctx context.Context) (*stream, error) {
 	p.mu.Lock()
-	free := p.lost == nil || !p.lost.matters()
+	free := !p.steady && (p.lost == nil || !p.lost.matters())
 	p.mu.Unlock()
 	if s := p.behind(ctx, free); s != nil {
 		return s, nil
+	}
+	defer p.srv.turn(ctx, p.to)()
+	if free {
+		if s, err := p.join(ctx); s != nil || err != nil {
+			return s, err
+		}
 	}
 	o, err := p.dial(ctx)
 	if err == nil {

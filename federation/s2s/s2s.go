@@ -8,12 +8,13 @@
 // A silent peer is asked for a sign of life (XEP-0199, section 4.3); answers to
 // our requests are matched by both addresses and the id.
 //
-// What we send goes over streams that we open, one for each pair of a domain of
-// ours and a domain of theirs; what comes in on streams that peers open is handed
-// to the [Handler] in the order of the stream (RFC 6120, section 4.5). Where both
-// sides agree, a stream is used both ways: a pair whose peer has opened one needs
-// none of its own. A pair that has a stream stays there until it ends, so that no
-// stanza overtakes another.
+// What we send goes over streams that we open; what comes in on streams that
+// peers open is handed to the [Handler] in the order of the stream (RFC 6120,
+// section 4.5). Where both sides agree, a stream is used both ways: a pair of a
+// domain of ours and one of theirs whose peer has opened one needs none of its
+// own; and pairs that lead to the same place share one, each authorised on its
+// own (XEP-0220, section 2.6). A pair that has a stream stays there until it
+// ends, so that no stanza overtakes another.
 //
 // What we do differently:
 //   - A header without "to" is refused, where RFC 6120, section 4.7.2 asks for
@@ -33,8 +34,9 @@
 //     since XEP-0114 has no acknowledgements.
 //   - On a stream of the peer we do not ask by dialback for more domains of ours,
 //     as XEP-0288, section 2.2 allows: Prosody 0.12 ends the stream over it.
-//   - Each pair of domains has its own stream out (XEP-0220, section 2.6 allows
-//     to share one).
+//   - A pair that may not share a stream of another gets one of its own before its
+//     stanzas come back (XEP-0220, section 2.5 asks for that after one of the
+//     errors).
 package s2s
 
 import (
@@ -128,12 +130,15 @@ type Server struct {
 	secret []byte
 
 	mu      sync.Mutex
-	ctx     context.Context // of Run; nil before and after
-	retire  func()          // see Retire; nil before Run
-	over    bool            // Run is at its end
-	tasks   sync.WaitGroup  // pairs, streams and late answers; Run waits for it
-	pairs   map[key]*pair   // what we send
-	streams map[key]*stream // what peers send, on streams that they have opened
+	ctx     context.Context                // of Run; nil before and after
+	retire  func()                         // see Retire; nil before Run
+	over    bool                           // Run is at its end
+	tasks   sync.WaitGroup                 // pairs, streams and late answers; Run waits for it
+	pairs   map[key]*pair                  // what we send
+	streams map[key]*stream                // what peers send, on streams that they have opened
+	ours    map[netip.AddrPort][]*outbound // that we have opened, by the address that was called
+	calls   map[string]chan struct{}       // closed when nobody calls the domain any more
+	singles map[netip.AddrPort]time.Time   // until when no stream is shared there
 	shuns   map[netip.AddrPort]shunned
 	queries map[query]waiting   // requests of ours
 	kepts   map[string]*session // of peers, by the name to resume them
@@ -175,6 +180,9 @@ func New(cfg Config) *Server {
 		secret:  cfg.Secret,
 		pairs:   map[key]*pair{},
 		streams: map[key]*stream{},
+		ours:    map[netip.AddrPort][]*outbound{},
+		calls:   map[string]chan struct{}{},
+		singles: map[netip.AddrPort]time.Time{},
 		shuns:   map[netip.AddrPort]shunned{},
 		queries: map[query]waiting{},
 		kepts:   map[string]*session{},

@@ -40,6 +40,7 @@ type stream struct {
 	parted  chan struct{} // closed when all riders have left
 	writer  sync.WaitGroup
 	pinged  atomic.Bool // a ping was not answered
+	gently  atomic.Bool // we have closed it in good order
 	going   atomic.Bool // we go, and so does the stream
 	leaving sync.Once
 	orderly bool       // the peer has closed the stream; to be read when parted is closed
@@ -50,20 +51,21 @@ type stream struct {
 	closed  bool       // nobody may join
 
 	// What comes in.
-	ctx    context.Context // of handlers and checks; ends when reading has
-	cancel context.CancelFunc
-	pace   *rate.Limiter        // of stanzas
-	heard  bool                 // db:verify was served
-	checks sync.WaitGroup       // call backs to authoritative servers
-	unread func(*xmltree.Error) // what has come in and cannot be read
-	state  sync.Mutex           // the fields below
-	pairs  map[key]grant
-	back   bool         // answers may go out over the peer's stream
-	asking map[key]bool // call backs that are under way
-	since  time.Time    // of the first pair
-	idle   *time.Timer
-	pause  *time.Timer // until back
-	expiry *time.Timer // of the peer's certificate, where it is the proof
+	ctx        context.Context // of handlers and checks; ends when reading has
+	cancel     context.CancelFunc
+	pace       *rate.Limiter        // of stanzas
+	heard      bool                 // db:verify was served
+	checks     sync.WaitGroup       // call backs to authoritative servers
+	unread     func(*xmltree.Error) // what has come in and cannot be read
+	state      sync.Mutex           // the fields below
+	pairs      map[key]grant
+	back       bool                 // answers may go out over the peer's stream
+	asking     map[key]bool         // call backs that are under way
+	introduced map[key]introduction // of ours, whose verdict is awaited
+	since      time.Time            // of the first pair
+	idle       *time.Timer
+	pause      *time.Timer // until back
+	expiry     *time.Timer // of the peer's certificate, where it is the proof
 }
 
 // A grant is what a peer is to a pair of domains.
@@ -137,9 +139,16 @@ func (s *stream) retire(reason error, going bool) bool {
 	if !s.drained(going) {
 		return false
 	}
+	s.close(reason)
+	return true
+}
+
+// close ends the stream in good order. What was written may still be
+// acknowledged.
+func (s *stream) close(reason error) {
+	s.gently.Store(true)
 	s.fail(reason)
 	s.bye()
-	return true
 }
 
 // leave ends the stream because we go: in good order, when what is queued for it
