@@ -43,6 +43,11 @@ func (o *outbound) askBidi() error {
 // reverse is the pair that answers.
 func (k key) reverse() key { return key{from: k.to, to: k.from} }
 
+// peerTime is how long a peer has, after it was told that it is authenticated, to
+// ask for stream management: what we send before is not counted. Prosody 0.12 does
+// so behind its first stanzas.
+const peerTime = time.Second
+
 // behind puts the pair on the stream that its peer has opened, if that is used
 // both ways and the peer has proved what its rules demand. It returns nil if
 // there is none, or the pair is not free to use it.
@@ -50,29 +55,45 @@ func (p *pair) behind(ctx context.Context, free bool) *stream {
 	if !free {
 		return nil
 	}
-	p.srv.mu.Lock()
-	s := p.srv.streams[p.reverse()]
-	p.srv.mu.Unlock()
-	if s == nil || !s.bidi {
-		return nil
+	s, peer, open := p.srv.answers(p.key)
+	if s != nil && !open {
+		wait, cancel := context.WithTimeout(ctx, 2*peerTime)
+		defer cancel()
+		for s != nil && !open && wait.Err() == nil {
+			select {
+			case <-p.call:
+			case <-wait.Done():
+			}
+			s, peer, open = p.srv.answers(p.key)
+		}
 	}
-	s.state.Lock()
-	peer := s.pairs[p.reverse()]
-	open := s.back && peer.told
-	s.state.Unlock()
-	if !open || !s.satisfies(p.srv.cfg.Book.Rules(p.to).Security, peer.Proof) || !s.board(p, peer.Proof, Reverse) {
+	if s == nil || !open || !s.satisfies(p.srv.cfg.Book.Rules(p.to).Security, peer.Proof) || !s.board(p, peer.Proof, Reverse) {
 		return nil
 	}
 	p.abandon()
 	return s
 }
 
-// peerTime is how long a peer has, after it was told that it is authenticated, to
-// ask for stream management: what we send before is not counted.
-const peerTime = time.Second
+// answers returns the stream that a peer has opened and on which answers of a
+// pair may go out: now, or soon.
+func (s *Server) answers(k key) (st *stream, peer federation.Peer, open bool) {
+	s.mu.Lock()
+	st = s.streams[k.reverse()]
+	s.mu.Unlock()
+	if st == nil || !st.bidi {
+		return nil, peer, false
+	}
+	st.state.Lock()
+	defer st.state.Unlock()
+	g, ok := st.pairs[k.reverse()]
+	if !ok {
+		return nil, peer, false
+	}
+	return st, g.Peer, st.back && g.told
+}
 
 // told notes that the peer knows that it is authenticated for a pair. Answers go
-// out when it has begun to use the stream, or has had the time to.
+// out when it has asked for stream management, or has had the time to.
 func (s *stream) told(k key) {
 	if s.ours || !s.bidi {
 		return
@@ -84,18 +105,8 @@ func (s *stream) told(k key) {
 	if !s.back && s.pause == nil {
 		s.pause = time.AfterFunc(peerTime, s.openBack)
 	}
-	back := s.back
 	s.state.Unlock()
-	if back {
-		s.srv.offer(k)
-	}
-}
-
-// opens reports that the peer has been told something, and not answered yet.
-func (s *stream) opens() bool {
-	s.state.Lock()
-	defer s.state.Unlock()
-	return s.pause != nil && !s.back
+	s.srv.offer(k, true)
 }
 
 // openBack lets answers go out over the peer's stream.
@@ -110,18 +121,25 @@ func (s *stream) openBack() {
 	}
 	s.state.Unlock()
 	for _, k := range told {
-		s.srv.offer(k)
+		s.srv.offer(k, true)
 	}
 }
 
-// offer tells the pair that answers a peer's that there is a stream for it.
-func (s *Server) offer(k key) {
+// offer tells the pair that answers a peer's of a stream for it: it has come, may
+// be used, or has gone.
+func (s *Server) offer(k key, there bool) {
 	s.mu.Lock()
 	p := s.pairs[k.reverse()]
 	s.mu.Unlock()
-	if p != nil {
-		p.offered()
+	if p == nil {
+		return
 	}
+	if there {
+		p.mu.Lock()
+		p.delay, p.retry = 0, time.Time{}
+		p.mu.Unlock()
+	}
+	signal(p.call)
 }
 
 // satisfies reports that a proof, shown on this stream, is what a peer's rules

@@ -330,25 +330,49 @@ func TestBidiIQ(t *testing.T) {
 	r.expect("<iq from='a.example' to='juliet@b.example/x' type='result' id='1'/>")
 }
 
-// A peer that has opened a stream and says nothing has a second to ask for stream
-// management: what goes out before would not be counted.
+// A peer that has opened a stream has a second to ask for stream management, and
+// what answers it waits for that: what goes out before would not be counted.
 func TestBidiPeerTime(t *testing.T) {
-	for _, late := range []bool{false, true} {
+	for _, c := range []struct {
+		says, want string
+		waits      time.Duration
+	}{
+		{"", "", time.Second},
+		{chat("juliet@b.example", "romeo@a.example", "hello"), "", time.Second},
+		{chat("juliet@b.example", "romeo@a.example", "hello") + enable, "max='600'/>", 0},
+	} {
 		bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
-			theirs := a.reverse(p, askBidi)
-			if late {
-				time.Sleep(time.Second)
-				synctest.Wait()
-			}
+			r := a.reverse(p, askBidi)
+			start := time.Now()
 			out := a.send("juliet@b.example", "x")
-			r := theirs
-			if !late {
-				r = (<-p.dialed).valid()
+			r.send(c.says)
+			if got := r.expect(c.want); strings.Contains(got, "<message") {
+				t.Errorf("got %s", got)
 			}
 			r.expect("</message>")
-			written(t, out)
+			after(t, start, c.waits)
+			if c.waits > 0 {
+				written(t, out)
+			} else {
+				r.expect(askAck)
+				r.send(ackOf(1))
+				acknowledged(t, out)
+			}
 			r.nc.Close()
-			theirs.nc.Close()
 		})
 	}
+	t.Run("it goes", func(t *testing.T) {
+		bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
+			r := a.reverse(p, askBidi)
+			start := time.Now()
+			out := a.send("juliet@b.example", "x")
+			synctest.Wait()
+			r.nc.Close()
+			own := (<-p.dialed).valid()
+			after(t, start, 0)
+			own.expect("</message>")
+			written(t, out)
+			own.nc.Close()
+		})
+	})
 }

@@ -189,9 +189,6 @@ func (in *inbound) take(ctx context.Context, e *xmltree.Element) error {
 			return nil
 		}
 	}
-	if in.bidi && in.opens() {
-		in.openBack()
-	}
 	return in.use(e)
 }
 

@@ -181,6 +181,9 @@ func (s *stream) resign() {
 	}
 	for k := range s.pairs {
 		s.log().Info("peer down", "peer", k.from, "to", k.to, "err", s.reason)
+		if !s.ours {
+			s.srv.offer(k, false)
+		}
 	}
 }
 

@@ -19,12 +19,13 @@ import (
 // reason, and so is what comes within the back-off that follows. When a stream
 // is lost, what waits is kept for rideTime, so that a peer may restart.
 //
-// Locks are taken in this order: Server.mu, stream.out, pair.mu, session.mu.
+// Locks are taken in this order: stream.state, Server.mu, stream.out, pair.mu,
+// session.mu.
 type pair struct {
 	key
 	srv  *Server
 	wake chan struct{} // the run goroutine has something to look at
-	call chan struct{} // and a stream to try
+	call chan struct{} // there is news of its peer's stream
 
 	steady bool // a stream is wanted even if there is nothing to send
 	alone  bool // it does not share streams; for the run goroutine
@@ -174,14 +175,6 @@ func (p *pair) leave(ctx context.Context) bool {
 // or some that may have to be sent again. p.mu is held.
 func (p *pair) needs() bool {
 	return p.steady || len(p.queue) > 0 || p.lost != nil && p.lost.matters()
-}
-
-// offered hears that the peer has opened a stream that is used both ways.
-func (p *pair) offered() {
-	p.mu.Lock()
-	p.delay, p.retry = 0, time.Time{}
-	p.mu.Unlock()
-	signal(p.call)
 }
 
 // watch withdraws what has waited too long, until one of the channels can be
