@@ -17,6 +17,7 @@ type counter struct {
 	n, max int
 	peeked bool // next was read and not yet returned
 	next   byte
+	spaced bool // white space was skipped before it
 }
 
 // settle takes from the reader what has been used.
@@ -50,8 +51,8 @@ var errTooLarge = errors.New("too large")
 // White space keeps a connection alive for as long as it may be (RFC 6120,
 // section 4.6.1): it must not add up.
 func (c *counter) skipSpace() error {
-	c.n = 0
-	for {
+	c.n, c.spaced = 0, false
+	for ; ; c.spaced = true {
 		b, err := c.read()
 		if err != nil {
 			return err

@@ -167,6 +167,11 @@ func (r *Reader) Next() (*Element, error) {
 	return top, nil
 }
 
+// Spaced reports that white space stood before the element that Next has returned
+// last. It has no meaning, but there are places where it must not be (RFC 6120,
+// section 6.3.5).
+func (r *Reader) Spaced() bool { return r.in.spaced }
+
 // A frame is an element whose end tag has not come yet.
 type frame struct {
 	*Element
@@ -230,7 +235,7 @@ func (r *Reader) start() (xml.StartElement, error) {
 			if len(bytes.TrimLeft(tok, " \t\r\n")) > 0 {
 				return xml.StartElement{}, refuse(BadFormat, "text between elements")
 			}
-			r.in.n = 0
+			r.in.n, r.in.spaced = 0, true
 		case xml.EndElement:
 			if len(r.open) == 0 || rawName(tok.Name) != r.open[len(r.open)-1] {
 				return xml.StartElement{}, refuse(NotWellFormed, "end tag %q of nothing", rawName(tok.Name))

@@ -333,6 +333,19 @@ func TestKeepAlive(t *testing.T) {
 	}
 }
 
+// White space before an element is seen, inside one it is text.
+func TestSpaced(t *testing.T) {
+	r := xmltree.NewReader(strings.NewReader("<s><a/> <b> </b><c/>\n<d/><![CDATA[ ]]><e/></s>"), xmltree.Limits{})
+	if _, err := r.Open(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{false, true, false, true, true} {
+		if e, err := r.Next(); err != nil || r.Spaced() != want {
+			t.Errorf("%v: %v, %v", e, r.Spaced(), err)
+		}
+	}
+}
+
 // The default namespace is the stream's between elements, whatever stood inside
 // one.
 func TestDefault(t *testing.T) {

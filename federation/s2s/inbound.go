@@ -222,6 +222,8 @@ func (in *inbound) sasl(e *xmltree.Element) error {
 	switch {
 	case in.tls == nil || in.external:
 		return refuse("not-authorized", "no SASL was offered")
+	case in.challenged && in.xml.Spaced(): // RFC 6120, section 6.3.5
+		return in.deny("malformed-request")
 	case e.Name.Local == "auth" && e.Get("mechanism") != "EXTERNAL":
 		return in.deny("invalid-mechanism")
 	case e.Name.Local == "auth" && e.Text() == "":

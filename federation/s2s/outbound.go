@@ -199,6 +199,8 @@ func (o *outbound) external() (bool, error) {
 		switch {
 		case err != nil:
 			return false, &brokenSASL{noEOF(err)}
+		case o.xml.Spaced(): // RFC 6120, section 6.3.5
+			return false, refuse("bad-format", "white space in SASL")
 		case e.Is(nsSASL, "success"):
 			if err := o.restart(); err != nil {
 				return false, &brokenSASL{err}

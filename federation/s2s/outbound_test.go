@@ -152,6 +152,24 @@ func TestChallenge(t *testing.T) {
 	written(t, out)
 }
 
+// White space inside the exchange of SASL ends the stream (RFC 6120, section
+// 6.3.5).
+func TestSpaceInSASL(t *testing.T) {
+	w := newWorld(t)
+	l, is := w.far(), w.issue("b.example")
+	for _, answer := range []string{success, "<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>", "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>"} {
+		a := w.start("a.example")
+		out := a.send("juliet@b.example", "hello")
+		r := w.accept(l).serve(w, is, offerExternal)
+		r.expect("</auth>")
+		if got := r.send("\n ", answer).rest(); !strings.HasPrefix(got, "<stream:error><bad-format ") {
+			t.Errorf("got %s", got)
+		}
+		given(t, out, fault.Timeout)
+		a.stop()
+	}
+}
+
 // What becomes of the queue for each outcome of dialback (XEP-0220, sections
 // 2.1.1 and 2.5).
 func TestDialbackOutcome(t *testing.T) {
