@@ -170,6 +170,7 @@ func (in *inbound) features() string {
 	if in.authorised() {
 		b.WriteString("<sm xmlns='" + nsSM + "'/>")
 	}
+	b.WriteString(in.srv.caps())
 	b.WriteString("</stream:features>")
 	return b.String()
 }

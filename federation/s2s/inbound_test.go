@@ -31,7 +31,7 @@ func TestHeader(t *testing.T) {
 	}{
 		{"usual", head("b.example", "a.example"), "a.example", "b.example", true, required},
 		{"plain-ok", head("plain.example", "a.example"), "a.example", "plain.example", true,
-			"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback><bidi xmlns='urn:xmpp:features:bidi'/></stream:features>"},
+			"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback><bidi xmlns='urn:xmpp:features:bidi'/>" + offerCaps() + "</stream:features>"},
 		{"id is ignored", strings.Replace(head("b.example", "a.example"), " to=", " id='mine' to=", 1), "a.example", "b.example", true, required},
 		{"no from", strings.Replace(head("", "a.example"), " from=''", "", 1), "a.example", "", true, required},
 		{"IDN", head("müller.example", "a.example"), "a.example", "müller.example", true, required},

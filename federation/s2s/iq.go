@@ -22,8 +22,9 @@ const (
 	serverInfo = "http://jabber.org/network/serverinfo"
 )
 
-// features are what disco#info of a domain lists: what iq answers.
-var features = []string{nsInfo, nsItems, nsVersion, nsPing}
+// features are what disco#info of a domain lists: what iq answers, and what the
+// features of our streams hold. Receipts are the affair of users.
+var features = []string{nsCaps, nsInfo, nsItems, nsVersion, nsPing}
 
 // iq answers a request, or returns nil for what must not be answered (RFC 6120,
 // section 8.2.3). We serve a few requests to our domains; all others, and all
@@ -60,10 +61,10 @@ func (s *Server) domain(ask *xmltree.Element) (answer *xmltree.Element, known bo
 	switch {
 	case ask.Is(nsPing, "ping"): // XEP-0199, section 4.1
 		return nil, true, ""
-	case ask.Is(nsInfo, "query") && node != "": // XEP-0030, section 3.2
+	case ask.Is(nsInfo, "query") && node != "" && node != s.node(): // XEP-0030, section 3.2
 		return nil, false, "item-not-found"
 	case ask.Is(nsInfo, "query"):
-		return s.info(), true, ""
+		return s.info(node), true, ""
 	case ask.Is(nsItems, "query"): // nothing, which is no error: XEP-0030, section 4.1
 		return xmltree.New(nsItems, "query").With("node", node), true, ""
 	case ask.Is(nsVersion, "query"): // XEP-0092
@@ -74,9 +75,10 @@ func (s *Server) domain(ask *xmltree.Element) (answer *xmltree.Element, known bo
 }
 
 // info is a domain's disco#info (XEP-0030, section 3.1): a gateway to SIMPLE
-// that routes as a server does, and whom to ask about it.
-func (s *Server) info() *xmltree.Element {
-	q := xmltree.New(nsInfo, "query",
+// that routes as a server does, and whom to ask about it. The node is "", or the
+// one that stands for the domain (XEP-0115, section 6.2).
+func (s *Server) info(node string) *xmltree.Element {
+	q := xmltree.New(nsInfo, "query").With("node", node).Add(
 		xmltree.New(nsInfo, "identity").With("category", "gateway").With("type", "simple").With("name", s.cfg.Name),
 		xmltree.New(nsInfo, "identity").With("category", "server").With("type", "im").With("name", s.cfg.Name))
 	for _, f := range features {

@@ -1,10 +1,29 @@
 package s2s_test
 
 import (
+	"crypto/sha1"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
 )
+
+// capabilities are the features of a domain of ours, in the order of their octets.
+var capabilities = []string{
+	"http://jabber.org/protocol/caps", "http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items",
+	"jabber:iq:version", "urn:xmpp:ping",
+}
+
+// ver is the hash of our capabilities (XEP-0115, section 5.1).
+func ver() string {
+	sum := sha1.Sum([]byte("gateway/simple//cpimgate<server/im//cpimgate<" + strings.Join(capabilities, "<") + "<"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// offerCaps is what the features of our streams say of them, once TLS is there.
+func offerCaps() string {
+	return "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:cpimgate' ver='" + ver() + "'/>"
+}
 
 // Every request is answered once, over our own stream: a few to the domain with
 // what they ask for, all others with an error that tells nothing about users
@@ -13,7 +32,12 @@ func TestIQ(t *testing.T) {
 	w := newWorld(t)
 	l, is := w.far(), w.issue("b.example")
 	d := w.start("a.example")
-	in := d.call().authenticate("b.example", "a.example", is)
+	in := d.call().secure("b.example", "a.example", is).send(head("b.example", "a.example"))
+	in.expect("</stream:features>")
+	in.send(auth("b.example")).expect(success)
+	if got := in.send(head("b.example", "a.example")).expect("</stream:features>"); !strings.Contains(got, offerCaps()) {
+		t.Errorf("features %s", got)
+	}
 	var back *raw
 	ask := func(t *testing.T, iq string) string {
 		t.Helper()
@@ -34,14 +58,17 @@ func TestIQ(t *testing.T) {
 	result := func(payload string) string {
 		return "<iq from='a.example' to='juliet@b.example/x' type='result' id='1'>" + payload + "</iq>"
 	}
+	info := "<identity category='gateway' type='simple' name='cpimgate'/><identity category='server' type='im' name='cpimgate'/>"
+	for _, f := range capabilities {
+		info += "<feature var='" + f + "'/>"
+	}
 	query := func(ns string) string { return "<query xmlns='" + ns + "'/>" }
 	const get, set = "type='get' id='1'", "type='set' id='1'"
 	for _, c := range []struct{ name, iq, want string }{
 		{"disco#info", iq("a.example", get, query("http://jabber.org/protocol/disco#info")),
-			result("<query xmlns='http://jabber.org/protocol/disco#info'>" +
-				"<identity category='gateway' type='simple' name='cpimgate'/><identity category='server' type='im' name='cpimgate'/>" +
-				"<feature var='http://jabber.org/protocol/disco#info'/><feature var='http://jabber.org/protocol/disco#items'/>" +
-				"<feature var='jabber:iq:version'/><feature var='urn:xmpp:ping'/></query>")},
+			result("<query xmlns='http://jabber.org/protocol/disco#info'>" + info + "</query>")},
+		{"disco#info of our capabilities", iq("a.example", get, "<query xmlns='http://jabber.org/protocol/disco#info' node='urn:cpimgate#"+ver()+"'/>"),
+			result("<query xmlns='http://jabber.org/protocol/disco#info' node='urn:cpimgate#" + ver() + "'>" + info + "</query>")},
 		{"disco#info of a node", iq("a.example", get, "<query xmlns='http://jabber.org/protocol/disco#info' node='n'/>"), refusal("1", "a.example", "cancel", "item-not-found")},
 		{"disco#items", iq("a.example", get, query("http://jabber.org/protocol/disco#items")), result("<query xmlns='http://jabber.org/protocol/disco#items'/>")},
 		{"disco#items of a node", iq("a.example", get, "<query xmlns='http://jabber.org/protocol/disco#items' node='n'/>"),
@@ -91,4 +118,30 @@ func TestIQ(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	})
+}
+
+// The hash in the features of a stream is that of what the domain says now, the
+// addresses of those who run it included (XEP-0115, section 5.1).
+func TestCaps(t *testing.T) {
+	w := newWorld(t)
+	d := w.start("a.example", func(s *settings) {
+		s.s2s.Contact = func() map[string][]string {
+			return map[string][]string{"admin": {"xmpp:x@a.example"}, "abuse": {"mailto:y@a.example", "mailto:x@a.example"}}
+		}
+	})
+	r := d.call().secure("b.example", "a.example", w.issue("b.example")).send(head("b.example", "a.example"))
+	sum := sha1.Sum([]byte("gateway/simple//cpimgate<server/im//cpimgate<" + strings.Join(capabilities, "<") + "<" +
+		"http://jabber.org/network/serverinfo<abuse-addresses<mailto:x@a.example<mailto:y@a.example<admin-addresses<xmpp:x@a.example<"))
+	ver := base64.StdEncoding.EncodeToString(sum[:])
+	if got := r.expect("</stream:features>"); !strings.Contains(got, "ver='"+ver+"'") {
+		t.Errorf("features %s, want %s", got, ver)
+	}
+	r.send(askBidi, auth("b.example")).expect(success)
+	r.send(head("b.example", "a.example")).expect("</stream:features>")
+	for _, node := range []string{ver, "other"} {
+		r.send("<iq from='b.example' to='a.example' type='get' id='1'><query xmlns='http://jabber.org/protocol/disco#info' node='urn:cpimgate#" + node + "'/></iq>")
+		if got := r.expect("</iq>"); strings.Contains(got, "<value>mailto:y@a.example</value>") != (node == ver) {
+			t.Errorf("of %s: %s", node, got)
+		}
+	}
 }
