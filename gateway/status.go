@@ -32,16 +32,12 @@ func (g status) Peers() map[admin.PeerKind]int {
 		}
 		n[admin.PeerKind{Wire: "SIP", Direction: direction}]++
 	}
-	for _, p := range g.streams() {
-		direction := "out"
-		switch {
-		case p.Inbound:
-			direction = "in"
-		case p.Auth == s2s.AsComponent:
-			direction = "component"
-		}
-		if p.Up {
-			n[admin.PeerKind{Wire: "XMPP", Direction: direction}]++
+	in, out := g.s2s.Streams()
+	n[admin.PeerKind{Wire: "XMPP", Direction: "in"}] = in
+	n[admin.PeerKind{Wire: "XMPP", Direction: "out"}] = out
+	for _, a := range g.components.list() {
+		if a.Status().Up {
+			n[admin.PeerKind{Wire: "XMPP", Direction: "component"}]++
 		}
 	}
 	return n

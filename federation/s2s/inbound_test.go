@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"cpimgate/federation"
-	"cpimgate/federation/s2s"
 )
 
 var header = regexp.MustCompile(`^<\?xml version='1.0'\?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' ` +
@@ -460,26 +459,6 @@ func TestDirectTLS(t *testing.T) {
 	if got := wait(t, d.got); got.peer.Via != federation.TLS || got.peer.Proof != federation.Certificate {
 		t.Errorf("got %+v", got.peer)
 	}
-}
-
-// The state of all pairs can be read.
-func TestPeers(t *testing.T) {
-	w := newWorld(t)
-	a, b := w.start("a.example").publish(), w.start("b.example").publish()
-	written(t, a.send("juliet@b.example", "x"))
-	wait(t, b.got)
-	out, in := a.Peers(), b.Peers()
-	if len(out) != 1 || len(in) != 1 {
-		t.Fatalf("%v, %v", out, in)
-	}
-	if s := out[0]; s.Inbound || !s.Up || s.From != "a.example" || s.To != "b.example" || s.Proof != federation.Certificate ||
-		s.Auth != "EXTERNAL" || s.TLS != tls.VersionTLS13 || s.Queue != 0 || s.Err != nil {
-		t.Errorf("outbound %+v", s)
-	}
-	if s := in[0]; !s.Inbound || !s.Up || s.From != "a.example" || s.To != "b.example" || s.Proof != federation.Certificate || s.TLS != tls.VersionTLS13 {
-		t.Errorf("inbound %+v", s)
-	}
-	var _ []s2s.Status = out
 }
 
 // Who names no domain in its header cannot use its certificate (RFC 6120,

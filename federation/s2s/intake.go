@@ -138,7 +138,7 @@ func (s *stream) authorise(k key, proof federation.Proof) {
 		s.srv.enter(k, s)
 	}
 	if !again {
-		s.log().Info("peer up", "peer", k.from, "to", k.to, "proof", proof.String(), "bidi", s.bidi)
+		s.up(k.from, "to", k.to, "proof", proof.String(), "bidi", s.bidi)
 	}
 }
 

@@ -333,12 +333,10 @@ func (p *pair) failed(err error) {
 
 // ride lets a stream drain the queue until the stream ends.
 func (p *pair) ride(out *stream) {
-	log := p.srv.cfg.Log.With("peer", p.to, "from", p.from)
-	p.mu.Lock()
-	log.Info("peer up", "addr", out.place, "proof", p.proof.String(), "auth", p.auth)
-	p.mu.Unlock()
+	st := p.status()
+	out.up(p.to, "from", p.from, "proof", st.Proof.String(), "auth", st.Auth)
 	p.watch(out.parted, nil)
-	log.Info("peer down", "err", out.reason)
+	p.srv.cfg.Log.Info("peer down", "peer", p.to, "from", p.from, "err", out.reason)
 }
 
 // tell says what became of stanzas.

@@ -43,6 +43,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
 	"log/slog"
 	"maps"
 	"net"
@@ -60,7 +62,8 @@ import (
 
 // A Handler takes the messages and presence of peers. It is called in order for
 // each stream, on the stream's goroutine, and must not block for long: while
-// it does, the peer waits.
+// it does, the peer waits. Nor may it wait for what [Server.Send] tells: that may
+// come on the same stream.
 type Handler interface {
 	ServeStanza(ctx context.Context, e *xmltree.Element, peer federation.Peer)
 }
@@ -140,9 +143,10 @@ type Server struct {
 	calls   map[string]chan struct{}       // closed when nobody calls the domain any more
 	singles map[netip.AddrPort]time.Time   // until when no stream is shared there
 	shuns   map[netip.AddrPort]shunned
-	queries map[query]waiting   // requests of ours
-	kepts   map[string]*session // of peers, by the name to resume them
-	tries   map[string]int      // accepted connections since minute, by address
+	certs   map[string][sha256.Size]byte // that peers have shown last, by domain
+	queries map[query]waiting            // requests of ours
+	kepts   map[string]*session          // of peers, by the name to resume them
+	tries   map[string]int               // accepted connections since minute, by address
 	minute  time.Time
 	conns   map[string]int // accepted connections by address, and in all under ""
 }
@@ -184,6 +188,7 @@ func New(cfg Config) *Server {
 		calls:   map[string]chan struct{}{},
 		singles: map[netip.AddrPort]time.Time{},
 		shuns:   map[netip.AddrPort]shunned{},
+		certs:   map[string][sha256.Size]byte{},
 		queries: map[query]waiting{},
 		kepts:   map[string]*session{},
 		tries:   map[string]int{},
@@ -371,14 +376,30 @@ type Status struct {
 	From, To string // the domain that sends and the one that receives
 	Inbound  bool   // the peer sends
 	Up       bool
-	Since    time.Time        // of Up or of its end
-	Proof    federation.Proof // what the peer has shown; Address: DNS led to it, no more
-	Auth     string           // how we have proved ourselves: "EXTERNAL", "dialback", AsComponent or Reverse; outbound only
-	Bidi     bool             // the stream is used both ways (XEP-0288)
-	TLS      uint16           // tls.VersionTLS13, ...; 0: none
+	Since    time.Time         // of Up or of its end
+	Proof    federation.Proof  // what the peer has shown; Address: DNS led to it, no more
+	Auth     string            // how we have proved ourselves: "EXTERNAL", "dialback", AsComponent or Reverse; outbound only
+	Bidi     bool              // the stream is used both ways (XEP-0288)
+	TLS      uint16            // tls.VersionTLS13, ...; 0: none
+	Cipher   uint16            // tls.TLS_AES_128_GCM_SHA256, ...
+	Cert     *x509.Certificate // that the peer has shown; nil: none
 	Addr     string
 	Queue    int   // stanzas that wait
 	Err      error // why it was last down
+}
+
+// Streams counts the streams in use, by who has opened them.
+func (s *Server) Streams() (in, out int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	theirs := map[*stream]bool{}
+	for _, st := range s.streams {
+		theirs[st] = true
+	}
+	for _, list := range s.ours {
+		out += len(list)
+	}
+	return len(theirs), out
 }
 
 // Peers returns the state of all pairs, in the order of their names.

@@ -2,6 +2,8 @@ package s2s
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,6 +16,7 @@ import (
 	"cpimgate/cpim/fault"
 	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
+	"cpimgate/federation/trust"
 )
 
 // A stream is a link in use. Stanzas of pairs of domains go out over it
@@ -256,9 +259,42 @@ func (s *stream) describe(st *Status) {
 	st.Up, st.Addr, st.Bidi = true, s.place, s.bidi
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tls != nil {
-		st.TLS = s.tls.Version
+	if s.tls == nil {
+		return
 	}
+	st.TLS, st.Cipher = s.tls.Version, s.tls.CipherSuite
+	if len(s.tls.PeerCertificates) > 0 {
+		st.Cert = s.tls.PeerCertificates[0]
+	}
+}
+
+// up logs that a pair with a domain of theirs may use the stream, and how that is
+// secured; also that the domain has come with another certificate than before
+// (RFC 7590, section 3.6).
+func (s *stream) up(peer string, args ...any) {
+	var st Status
+	s.describe(&st)
+	args = append([]any{"peer", peer, "addr", st.Addr}, args...)
+	if st.TLS != 0 {
+		args = append(args, "tls", tls.VersionName(st.TLS), "cipher", tls.CipherSuiteName(st.Cipher))
+	}
+	s.srv.cfg.Log.Info("peer up", args...)
+	if st.Cert != nil && s.srv.changed(peer, sha256.Sum256(st.Cert.Raw)) {
+		s.srv.cfg.Log.Info("peer has another certificate", "peer", peer, "names", trust.NamesIn(st.Cert), "issuer", st.Cert.Issuer.String(), "not_after", st.Cert.NotAfter)
+	}
+}
+
+// changed notes what certificate a domain has shown, and reports that it was
+// another before.
+func (s *Server) changed(domain string, fingerprint [sha256.Size]byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was, known := s.certs[domain]
+	if len(s.certs) >= maxShunned && !known {
+		clear(s.certs)
+	}
+	s.certs[domain] = fingerprint
+	return known && was != fingerprint
 }
 
 func (s *stream) log() *slog.Logger { return s.srv.cfg.Log.With("addr", s.addr.String()) }

@@ -338,20 +338,26 @@ func (d *XMPPDomain) refuse(h xep.Header, why *xep.Error) {
 	case h.From.Domainpart() == d.Domain:
 		d.clients.deliver(refusal, xep.Header{Name: h.Name, From: h.To, To: h.From})
 	default:
-		_ = d.Send(refusal) // as far as it goes
+		d.post(refusal, func(error) {}) // as far as it goes
 	}
 }
 
 // Send sends a stanza to the domain of its address, or to the component.
 func (d *XMPPDomain) Send(e *xmltree.Element) error {
+	c := make(chan error, 1)
+	d.post(e, func(err error) { c <- err })
+	return <-c
+}
+
+// post is Send without waiting.
+func (d *XMPPDomain) post(e *xmltree.Element, done func(error)) {
 	if d.hub != nil {
 		if ours, err := d.hub.deliver(e); ours {
-			return err
+			done(err)
+			return
 		}
 	}
-	c := make(chan error, 1)
-	d.s2s.Send(e, time.Time{}, func(_ federation.How, err error) { c <- err })
-	return <-c
+	d.s2s.Send(e, time.Time{}, func(_ federation.How, err error) { done(err) })
 }
 
 // Ask sends a request and returns its answer, which may be an error stanza.
