@@ -334,6 +334,25 @@ func TestBidiShutdown(t *testing.T) {
 	})
 }
 
+// Before we go, what peers have opened is closed; what we still have to say to them
+// then goes over a stream of our own.
+func TestBidiRetire(t *testing.T) {
+	bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
+		r, _ := a.managedBoth(p)
+		one := a.send("juliet@b.example", "one")
+		r.expect(askAck)
+		a.Retire()
+		r.expect(ackOf(0) + "</stream:stream>")
+		two := a.send("juliet@b.example", "two")
+		r.send(ackOf(1), "</stream:stream>")
+		acknowledged(t, one)
+		own := (<-p.dialed).valid()
+		own.expect(">two</body></message>")
+		written(t, two)
+		own.nc.Close()
+	})
+}
+
 // Two of us on one wire that breaks in the middle, while both write: nothing is
 // lost, nothing comes twice, the order stays.
 func TestBidiCut(t *testing.T) {

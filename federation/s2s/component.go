@@ -124,7 +124,7 @@ func (c *Component) enqueue(e *xmltree.Element, it item) error {
 	if _, err := federation.DomainOf(e.Get("to")); err != nil {
 		return err
 	}
-	it.text = e.Append(nil, xep.NS) // takes the namespace of the stream
+	it.text = written(e) // takes the namespace of the stream
 	if err := c.pair.enqueue(it); err != errGone {
 		return err
 	}

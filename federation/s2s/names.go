@@ -2,6 +2,7 @@ package s2s
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -105,6 +106,37 @@ func header(from, to, id, version string) []byte {
 		b = append(b, " xml:lang='en'"...)
 	}
 	return append(b, '>')
+}
+
+// nsClient is the content namespace of streams that we do not have.
+const nsClient = "jabber:client"
+
+// written is a stanza as it goes out. A child that another document has brought
+// along in the namespace of clients, as PIDF does show (RFC 8048), takes that of
+// the stream (RFC 6120, section 4.8.3); what is inside payloads stays as it is.
+func written(e *xmltree.Element) []byte {
+	if slices.ContainsFunc(e.Nodes, isClients) {
+		e = ofServers(e)
+	}
+	return e.Append(make([]byte, 0, 512), xep.NS)
+}
+
+func isClients(n xmltree.Node) bool {
+	e, ok := n.(*xmltree.Element)
+	return ok && e.Name.Space == nsClient
+}
+
+// ofServers is an element with those children of clients, and theirs, in the
+// namespace of servers. The one that is given stays as it is.
+func ofServers(e *xmltree.Element) *xmltree.Element {
+	own := *e
+	own.Name.Space, own.Nodes = xep.NS, slices.Clone(e.Nodes)
+	for i, n := range own.Nodes {
+		if isClients(n) {
+			own.Nodes[i] = ofServers(n.(*xmltree.Element))
+		}
+	}
+	return &own
 }
 
 // uLabels returns a domain as XMPP addresses spell it, in U-labels (RFC 7622,

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"cpimgate/cpim/fault"
+	"cpimgate/cpim/xep"
+	"cpimgate/cpim/xmltree"
 	"cpimgate/federation"
 	"cpimgate/federation/trust/trusttest"
 )
@@ -65,6 +67,30 @@ func TestInitiating(t *testing.T) {
 	written(t, out)
 	a.stop()
 	says("</stream:stream>")
+}
+
+// What we send is in the namespace of servers, never in that of clients; payloads
+// are as they were (RFC 6120, section 4.8.3).
+func TestNamespaces(t *testing.T) {
+	bubble(t, federation.Limits{}, func(t *testing.T, a *domain, p *pipes) {
+		const (
+			payload = "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>x</body></message></forwarded>"
+			brought = "<presence from='romeo@a.example' to='juliet@b.example'><show xmlns='jabber:client'>away</show>" + payload + "</presence>"
+		)
+		e, err := xmltree.ParseIn([]byte(brought), xep.NS, xmltree.Documents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Send(e, time.Time{}, nil)
+		a.send("juliet@b.example", "next")
+		got := (<-p.dialed).valid().expect(">next</body></message>")
+		if want := "<presence from='romeo@a.example' to='juliet@b.example'><show>away</show>" + payload + "</presence>"; !strings.HasPrefix(got, want) {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		if got := e.Append(nil, xep.NS); string(got) != brought {
+			t.Errorf("the stanza that was given became %s", got)
+		}
+	})
 }
 
 // TLS is asked for even where the offer is missing, and nothing but TLS will do

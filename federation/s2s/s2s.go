@@ -335,7 +335,7 @@ func (s *Server) enqueue(e *xmltree.Element, it item) error {
 	case !s.cfg.Book.Rules(to).Allow:
 		return errBarred
 	}
-	it.text = e.Append(make([]byte, 0, 512), xep.NS)
+	it.text = written(e)
 	for {
 		p, err := s.pair(key{from, to})
 		if err != nil {
