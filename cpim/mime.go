@@ -174,6 +174,9 @@ func (p Part) Disposition() (string, map[string]string) {
 
 // parseValue reads a word and its parameters, first by the rules, then without.
 func parseValue(value string) (string, map[string]string) {
+	if value == "" {
+		return "", nil
+	}
 	word, params, err := mime.ParseMediaType(value)
 	if err == nil {
 		return word, params

@@ -160,7 +160,7 @@ func readSIP(text []byte) (kind string, label []string, err error) {
 	if from := req.From(); from != nil {
 		label = append(label, "from "+from.Address.String())
 	}
-	if media, _, ok := sipx.MediaType(req); ok && media == "text/plain" {
+	if media, ok := sipx.MediaType(req); ok && media == "text/plain" {
 		label = append(label, quoted(string(req.Body())))
 	}
 	return string(req.Method), label, nil

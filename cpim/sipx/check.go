@@ -219,7 +219,7 @@ func CheckOutgoing(msg sip.Message) error {
 // Print returns the text of a message, after [CheckOutgoing]'s look at it.
 func Print(msg sip.Message) (string, error) {
 	var b strings.Builder
-	b.Grow(1024 + len(msg.Body()))
+	b.Grow(768 + len(msg.Body()))
 	var data *sip.MessageData
 	switch m := msg.(type) {
 	case *sip.Request:

@@ -1,7 +1,6 @@
 package sipx
 
 import (
-	"mime"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,11 +126,12 @@ func Tokens(msg Headered, name string) []string {
 	return items
 }
 
-// MediaType returns the Content-Type in lower case with its parameters; false
-// if there is none that can be read.
-func MediaType(msg Headered) (media string, params map[string]string, ok bool) {
-	media, params, err := mime.ParseMediaType(Value(msg, "Content-Type"))
-	return media, params, err == nil && strings.Contains(media, "/")
+// MediaType returns the Content-Type in lower case, without its parameters; false
+// if there is none. [Parser] has seen to its form.
+func MediaType(msg Headered) (string, bool) {
+	media, _, _ := strings.Cut(Value(msg, "Content-Type"), ";")
+	media = strings.ToLower(strings.Trim(media, " \t"))
+	return media, strings.Contains(media, "/")
 }
 
 // Expires returns the Expires header field; false where it is missing or out

@@ -230,7 +230,7 @@ func (a *arrival) reconnect(res *sip.Response, text string, peer federation.Peer
 		err := fault.E(fault.NoRoute, "no way back")
 		for to := range t.waysBack(ctx, res.Via(), peer) {
 			if s, _, err = t.connect(ctx, hostName(a.req.Recipient.Host), to); err == nil {
-				_, err = s.Write([]byte(text))
+				err = s.send(text, letter{})
 				break
 			}
 		}

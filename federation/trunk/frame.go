@@ -49,6 +49,10 @@ func contentLength(head []byte) (n int, found bool, err error) {
 			}
 			continue
 		}
+		if len(line) == 0 || line[0]|0x20 != 'c' && line[0]|0x20 != 'l' { // most others
+			last = false
+			continue
+		}
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		name = bytes.TrimSpace(name)
 		last = bytes.EqualFold(name, []byte("Content-Length")) || bytes.EqualFold(name, []byte("l"))

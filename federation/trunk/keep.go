@@ -81,7 +81,7 @@ func (s *stream) expired(started time.Time) error {
 		return fault.E(fault.Timeout, "idle")
 	case k.pinged.IsZero():
 		k.pinged, k.asked = now, true
-		return s.say(blank, letter{})
+		return s.say(string(blank), letter{})
 	case k.answers:
 		s.t.log.Info("connection closed: no answer to a ping", "peer", s.name())
 		return fault.E(fault.Timeout, "no answer to a ping")
@@ -105,7 +105,7 @@ func (s *stream) keepAlive() error {
 			continue
 		}
 		s.buf = s.buf[4:]
-		if err := s.say(crlf, letter{}); err != nil {
+		if err := s.say(string(crlf), letter{}); err != nil {
 			return err
 		}
 	}
@@ -115,7 +115,7 @@ func (s *stream) keepAlive() error {
 // fill reads once more from the peer, and keeps the connection meanwhile.
 func (s *stream) fill(started time.Time) error {
 	if cap(s.buf)-len(s.buf) < 1024 {
-		s.buf = append(make([]byte, 0, 2*len(s.buf)+4096), s.buf...)
+		s.makeRoom()
 	}
 	for {
 		if err := s.Conn.SetReadDeadline(s.wake(started)); err != nil {
@@ -137,6 +137,16 @@ func (s *stream) fill(started time.Time) error {
 			return err
 		}
 	}
+}
+
+// makeRoom moves what has been received to the front of a buffer that it fills
+// to half at the most.
+func (s *stream) makeRoom() {
+	need := 2*len(s.buf) + 4096
+	if cap(s.store) < need || cap(s.store) > 4*need {
+		s.store = make([]byte, 0, need)
+	}
+	s.buf = append(s.store, s.buf...)
 }
 
 // expiry returns when what a connection has proved ends.

@@ -240,7 +240,7 @@ func (t *Trunk) content(a *arrival) error {
 			return sipx.Refuse(sip.StatusUnsupportedMediaType, fault.Unsupported, "Unsupported Media Type", acceptEncoding())
 		}
 	}
-	media, _, ok := sipx.MediaType(a.req)
+	media, ok := sipx.MediaType(a.req)
 	if !ok || !t.accepts(media) {
 		return sipx.Refuse(sip.StatusUnsupportedMediaType, fault.Unsupported, "Unsupported Media Type", t.acceptable())
 	}

@@ -40,6 +40,7 @@ type stream struct {
 	livesUntil time.Time // when that is to be asked again
 
 	buf   []byte // received, not handed over
+	store []byte // the buffer that buf is in; empty
 	out   []byte // rest of the message that is being handed over
 	heard bool   // a whole message has come
 	keep  keeper
@@ -171,15 +172,17 @@ func (s *stream) alert(err error) {
 
 // Write implements [net.Conn]. sipgo writes a message at a time.
 func (s *stream) Write(p []byte) (int, error) {
-	if err := s.send(p, letter{}); err != nil {
+	if err := s.send(string(p), letter{}); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
 // send traces a message and has it written.
-func (s *stream) send(text []byte, l letter) error {
-	s.t.trace(federation.Record{Out: true, Peer: s.name(), Via: s.via, Text: text})
+func (s *stream) send(text string, l letter) error {
+	if s.t.cfg.Trace != nil {
+		s.t.trace(federation.Record{Out: true, Peer: s.name(), Via: s.via, Text: []byte(text)})
+	}
 	s.spoken.Store(time.Now().UnixNano())
 	return s.say(text, l)
 }

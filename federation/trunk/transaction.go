@@ -64,7 +64,7 @@ func (a *arrival) respond(res *sip.Response, text string) error {
 	if !res.IsProvisional() {
 		l = letter{from: a, res: res, text: text}
 	}
-	return a.stream.send([]byte(text), l)
+	return a.stream.send(text, l)
 }
 
 // ask sends a request, whose text is given, over the connection and waits for
@@ -77,7 +77,7 @@ func (s *stream) ask(ctx context.Context, req *sip.Request, text string) (*sip.R
 	final := make(chan *sip.Response, 1)
 	s.t.expect(key, final)
 	defer s.t.expect(key, nil)
-	if err := s.send([]byte(text), letter{}); err != nil {
+	if err := s.send(text, letter{}); err != nil {
 		err = fmt.Errorf("%w: %w", sip.ErrTransactionTransport, err)
 		return nil, fault.Wrap(fault.Timeout, err, "the peer's server cannot be reached")
 	}

@@ -23,6 +23,7 @@ const (
 type writer struct {
 	mu      sync.Mutex
 	waiting []byte
+	spare   []byte // to collect in next
 	letters []letter
 	busy    bool
 	room    chan struct{} // closed when waiting has been taken; nil: nobody waits for that
@@ -39,7 +40,7 @@ type letter struct {
 
 // say has a message written, and returns an error if that can no longer
 // happen. It waits while too much waits.
-func (s *stream) say(text []byte, l letter) error {
+func (s *stream) say(text string, l letter) error {
 	w := &s.writer
 	w.mu.Lock()
 	for len(w.waiting) > maxWaiting && !s.isClosed() {
@@ -81,9 +82,8 @@ func (s *stream) say(text []byte, l letter) error {
 // fails: nothing can follow it.
 func (s *stream) deliver() {
 	runtime.Gosched() // who is about to say something comes along
-	var spare []byte
 	for {
-		batch, letters := s.writer.take(spare)
+		batch, letters := s.writer.take()
 		if len(batch) == 0 {
 			if s.isClosed() {
 				_ = s.Conn.Close()
@@ -103,23 +103,34 @@ func (s *stream) deliver() {
 			s.undelivered(n, letters, err)
 			return
 		}
-		if spare = nil; cap(batch) <= maxSpare {
-			spare = batch[:0]
-		}
+		s.writer.give(batch)
 	}
 }
 
 // take returns what waits; nothing is the end of the work.
-func (w *writer) take(spare []byte) ([]byte, []letter) {
+func (w *writer) take() ([]byte, []letter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.waiting) == 0 {
+		w.busy = false
+		return nil, nil
+	}
 	batch, letters := w.waiting, w.letters
-	w.waiting, w.letters, w.busy = spare, nil, len(batch) > 0
+	w.waiting, w.spare, w.letters = w.spare, nil, nil
 	if w.room != nil {
 		close(w.room)
 		w.room = nil
 	}
 	return batch, letters
+}
+
+// give lets what was taken be collected in again.
+func (w *writer) give(batch []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if cap(batch) <= maxSpare {
+		w.spare = batch[:0]
+	}
 }
 
 // undelivered ends a connection that has taken no more than n octets of a
