@@ -59,14 +59,16 @@ func DomainOf(address string) (string, error) {
 // isPlain reports that s is made of lower-case letters, digits, hyphens and
 // dots only, and that no label could be an A-label that needs a check.
 func isPlain(s string) bool {
+	before := byte('.')
 	for i := range len(s) {
 		c := s[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
+		hyphen := c == '-' && before != '-' && before != '.'
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !hyphen && (c != '.' || before == '-') {
 			return false
 		}
+		before = c
 	}
-	return s != "" && s[0] != '-' && s[len(s)-1] != '-' &&
-		!strings.Contains(s, "--") && !strings.Contains(s, "-.") && !strings.Contains(s, ".-")
+	return s != "" && before != '-'
 }
 
 // fits reports that an ASCII name has the lengths of RFC 1035,

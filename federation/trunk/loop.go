@@ -79,5 +79,5 @@ func (t *Trunk) isOwn(via *sip.ViaHeader) bool {
 		port = sip.DefaultPort(via.Transport)
 	}
 	return strings.EqualFold(strings.Trim(via.Host, "[]"), strings.Trim(t.cfg.Name, "[]")) &&
-		port == t.port(federation.Transport(strings.ToLower(via.Transport)))
+		port == t.ports[federation.Transport(strings.ToLower(via.Transport))]
 }

@@ -314,7 +314,7 @@ func (t *Trunk) write(req *sip.Request, via federation.Transport, check func(int
 func (t *Trunk) stamp(req *sip.Request, via federation.Transport) *sip.Request {
 	out := *req
 	network := networkOf(via)
-	hop := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: network, Host: t.cfg.Name, Port: t.port(via)}
+	hop := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: network, Host: t.cfg.Name, Port: t.ports[via]}
 	branch := sip.HeaderKV{K: "branch", V: branchOf(req)}
 	switch via {
 	case federation.UDP:
@@ -327,26 +327,6 @@ func (t *Trunk) stamp(req *sip.Request, via federation.Transport) *sip.Request {
 	out.PrependHeader(hop)
 	out.SetTransport(network)
 	return &out
-}
-
-// port returns where we listen for a transport.
-func (t *Trunk) port(via federation.Transport) int {
-	var addr net.Addr
-	switch {
-	case via == federation.UDP && len(t.udp) > 0:
-		addr = t.udp[0].LocalAddr()
-	case via == federation.TCP && len(t.cfg.TCP) > 0:
-		addr = t.cfg.TCP[0].Addr()
-	case via == federation.TLS && len(t.cfg.TLS) > 0:
-		addr = t.cfg.TLS[0].Addr()
-	default:
-		return sip.DefaultPort(string(via))
-	}
-	_, port, err := sip.ParseAddr(addr.String())
-	if err != nil || port == 0 {
-		return sip.DefaultPort(string(via))
-	}
-	return port
 }
 
 // transact runs one client transaction over UDP (RFC 3261, section 17.1) and

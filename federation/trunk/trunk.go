@@ -150,6 +150,9 @@ type Trunk struct {
 	started chan struct{}   // closed when Run has begun
 	stray   string          // see stray.go
 	jobs    chan func()     // for a worker that has nothing to do
+
+	ports map[federation.Transport]int // at which we listen, or would by default
+
 	logins  *lru.Cache[string, []*login]
 	resting *lru.Cache[federation.Target, time.Time] // targets that asked us to wait, and until when
 	taken   *lru.Cache[uint64, taken]                // messages, see again.go
@@ -182,7 +185,7 @@ func New(cfg Config) *Trunk {
 		streams: make(map[string]*stream), perIP: make(map[string]int), links: make(map[linkKey]*link),
 		queued: make(map[string]int), finals: make(map[string]chan *sip.Response), arrivals: make(map[string]*arrival),
 		merged: make(map[string]string), lines: make(map[string]*line), idle: make(chan struct{}), stray: sipx.NewBranch(),
-		jobs: make(chan func()), seed: maphash.MakeSeed(),
+		jobs: make(chan func()), seed: maphash.MakeSeed(), ports: portsOf(cfg),
 	}
 	t.logins, _ = lru.New[string, []*login](maxLogins) // these fail for sizes below one only
 	t.resting, _ = lru.New[federation.Target, time.Time](maxResting)
@@ -275,6 +278,32 @@ func firstHost(cfg Config) string {
 	return strings.Trim(host, "[]")
 }
 
+// portsOf returns the port of the first listener of each transport, or else its
+// default.
+func portsOf(cfg Config) map[federation.Transport]int {
+	first := make(map[federation.Transport]net.Addr)
+	if len(cfg.UDP) > 0 {
+		first[federation.UDP] = cfg.UDP[0].LocalAddr()
+	}
+	if len(cfg.TCP) > 0 {
+		first[federation.TCP] = cfg.TCP[0].Addr()
+	}
+	if len(cfg.TLS) > 0 {
+		first[federation.TLS] = cfg.TLS[0].Addr()
+	}
+	ports := make(map[federation.Transport]int)
+	for _, via := range []federation.Transport{federation.UDP, federation.TCP, federation.TLS} {
+		ports[via] = sip.DefaultPort(string(via))
+		if first[via] == nil {
+			continue
+		}
+		if _, port, err := sip.ParseAddr(first[via].String()); err == nil && port != 0 {
+			ports[via] = port
+		}
+	}
+	return ports
+}
+
 // Ready is closed when Run has begun: before that nothing can be sent.
 func (t *Trunk) Ready() <-chan struct{} { return t.started }
 
@@ -363,47 +392,6 @@ func (t *Trunk) spawn(f func()) bool {
 	}
 	t.wg.Go(f)
 	return true
-}
-
-// maxFree is how many goroutines wait for another request to carry.
-const maxFree = 64
-
-// employ has f done as [Trunk.spawn] does, on a goroutine that has done the
-// like before, if one is free: its stack has grown already. The caller holds
-// t.mu.
-func (t *Trunk) employ(f func()) bool {
-	select {
-	case t.jobs <- f:
-		return true
-	default:
-		return t.spawn(func() { t.labour(f) })
-	}
-}
-
-// labour does one job after another, until there are enough who wait for one.
-func (t *Trunk) labour(f func()) {
-	for {
-		f()
-		t.mu.Lock()
-		if t.free == maxFree {
-			t.mu.Unlock()
-			return
-		}
-		t.free++
-		t.mu.Unlock()
-		over := false
-		select {
-		case f = <-t.jobs:
-		case <-t.ctx.Done():
-			over = true
-		}
-		t.mu.Lock()
-		t.free--
-		t.mu.Unlock()
-		if over {
-			return
-		}
-	}
 }
 
 // close ends every connection and transaction.
