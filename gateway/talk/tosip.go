@@ -83,6 +83,9 @@ func (t *Talk) textOptions(m *xep.Message) mapping.TextOptions {
 	if m.Reactions != nil {
 		former = m.Reactions.ID
 	}
+	if former == "" && m.Replaces == "" {
+		return o
+	}
 	for i := range t.Memory {
 		memo := &t.Memory[i]
 		if former != "" && memo.Stanza == former {
