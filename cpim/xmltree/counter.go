@@ -67,6 +67,12 @@ func (c *counter) skipSpace() error {
 func isSpace(b byte) bool { return b == ' ' || b == '\t' || b == '\r' || b == '\n' }
 
 func (c *counter) ReadByte() (byte, error) {
+	if c.used < len(c.ahead) && c.n < c.max && !c.peeked { // nearly always
+		b := c.ahead[c.used]
+		c.used++
+		c.n++
+		return b, nil
+	}
 	if c.peeked {
 		c.peeked = false
 		c.n++
