@@ -199,14 +199,17 @@ const (
 // by a call back where the peer's rules allow that (decision D-73).
 func (s *stream) result(k key, dialbackKey string) error {
 	rules := s.srv.cfg.Book.Rules(k.from)
+	proven := s.tls != nil && s.srv.cfg.Trust.Verify(federation.XMPP, *s.tls, k.from) == nil
 	switch {
 	case !rules.Allow, s.srv.cfg.Book.Stands(federation.XMPP, k.from):
 		return s.answer(k, "policy-violation")
-	case s.tls != nil && s.srv.cfg.Trust.Verify(federation.XMPP, *s.tls, k.from) == nil:
+	case !proven && rules.Security == federation.Required:
+		return s.answer(k, "not-authorized")
+	case !s.fits(k):
+		return s.answer(k, "resource-constraint")
+	case proven:
 		s.authorise(k, federation.Certificate)
 		return s.answer(k, "valid")
-	case rules.Security == federation.Required:
-		return s.answer(k, "not-authorized")
 	}
 	again, room := s.asks(k)
 	switch {
@@ -259,13 +262,21 @@ func (s *stream) answer(k key, verdict string) error {
 	return cmp.Or(err, last)
 }
 
-// asks notes that a call back for a pair is on its way, unless one is, or
-// there is no room for another.
+// fits reports that the stream has room for a pair.
+func (s *stream) fits(k key) bool {
+	s.state.Lock()
+	defer s.state.Unlock()
+	_, there := s.pairs[k]
+	return there || s.asking[k] || len(s.asking)+len(s.pairs) < maxPairs
+}
+
+// asks notes that a call back for a pair is on its way, unless one is, or too
+// many are.
 func (s *stream) asks(k key) (again, room bool) {
 	s.state.Lock()
 	defer s.state.Unlock()
 	again = s.asking[k]
-	room = !again && len(s.asking) < maxAsking && len(s.asking)+len(s.pairs) < maxPairs
+	room = !again && len(s.asking) < maxAsking
 	if room {
 		s.asking[k] = true
 	}

@@ -340,3 +340,24 @@ func TestReceivingTrouble(t *testing.T) {
 	wait(t, d.got)
 	l.Close()
 }
+
+// A stream takes a bounded number of pairs, however they are proved.
+func TestReceivingBound(t *testing.T) {
+	w := newWorld(t)
+	d := w.start("a.example")
+	r := d.call().secure("b.example", "a.example", w.issue("b.example", "*.b.example")).send(head("b.example", "a.example"))
+	r.expect("</stream:features>")
+	for i := range 65 {
+		name := fmt.Sprintf("n%d.b.example", i)
+		want := "<db:result from='a.example' to='" + name + "' type='valid'></db:result>"
+		if i == 64 {
+			want = dbError("result", "a.example", name, "", "resource-constraint")
+		}
+		if got := r.send(result(name, "a.example", "key")).expect("</db:result>"); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	r.send(result("n0.b.example", "a.example", "key")).expect("type='valid'></db:result>") // it is there already
+	r.send(chat("juliet@n0.b.example", "romeo@a.example", "x"))
+	wait(t, d.got)
+}

@@ -149,17 +149,15 @@ func (s *Server) enter(k key, st *stream) {
 	s.mu.Lock()
 	older := s.streams[k]
 	s.streams[k] = st
-	if older == st {
-		older = nil
-	}
+	superseded := older != nil && older != st
 	for _, other := range s.streams {
-		if other == older {
-			older = nil
+		if !superseded {
 			break
 		}
+		superseded = other != older
 	}
 	s.mu.Unlock()
-	if older != nil {
+	if superseded {
 		s.begin(func(context.Context) {
 			older.end((&streamError{condition: "conflict", text: "a newer stream has taken over"}).append(nil))
 		})

@@ -98,7 +98,9 @@ func (o *outbound) resume(was *session) (bool, error) {
 		}
 	}
 	if resumed {
-		o.sess.Store(was.next(h))
+		sess := was.next(h)
+		sess.bidi = o.bidi
+		o.sess.Store(sess)
 		was.settle(requeue)
 	}
 	return resumed, nil
@@ -182,7 +184,7 @@ func (in *inbound) smFailed(condition, h string) error {
 // there is room to remember it.
 func (in *inbound) enable(e *xmltree.Element) error {
 	sess := newSession(key{in.from, in.to})
-	sess.on, sess.bidi = in.stream, in.bidi
+	sess.on = in.stream
 	answer := xmltree.New(nsSM, "enabled")
 	if yes(e.Get("resume")) && in.srv.keep(sess) {
 		answer.With("id", sess.id).With("resume", "true").With("max", resumeMax)

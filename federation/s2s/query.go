@@ -10,7 +10,7 @@ import (
 )
 
 // A query names a request of ours: its answer comes from whom it was sent to,
-// to whom sent it, under its id, and on a stream that the peer has opened
+// to whom sent it, under its id, and on a stream on which the peer may send
 // (RFC 6120, sections 8.1.3 and 8.2.3).
 type query struct{ from, to, id string }
 

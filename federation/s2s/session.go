@@ -24,7 +24,7 @@ type session struct {
 	id       string // to resume by; "": it cannot be resumed
 	location string // where the peer wants it to be resumed
 	opener   *pair  // who resumes it; nil: the peer
-	bidi     bool   // the stream is used both ways
+	bidi     bool   // of a stream of ours: it is used both ways
 
 	mu      sync.Mutex
 	sent    uint32 // number of the last stanza sent; after 2^32-1 comes 0
@@ -46,7 +46,7 @@ func newSession(k key) *session { return &session{key: k, settled: make(chan str
 // our stanzas.
 func (s *session) next(h uint32) *session {
 	n := newSession(s.key)
-	n.id, n.location, n.opener, n.bidi, n.sent = s.id, s.location, s.opener, s.bidi, h
+	n.id, n.location, n.opener, n.sent = s.id, s.location, s.opener, h
 	n.h.Store(s.h.Load())
 	return n
 }
