@@ -11,6 +11,7 @@ import (
 
 // use does what one element of a negotiated stream asks for.
 func (s *stream) use(e *xmltree.Element) error {
+	s.brake()
 	switch e.Name.Space {
 	case nsDialback:
 		return s.takeDialback(e)
@@ -23,10 +24,22 @@ func (s *stream) use(e *xmltree.Element) error {
 	if err := stanza(e); err != nil {
 		return err
 	}
-	if d := s.pace.Reserve().Delay(); d > 0 {
-		pause(s.ctx, d) // the peer waits, too (RFC 6120, section 13.12)
-	}
 	return s.stanza(e)
+}
+
+// brake waits if the peer is faster than it may be: so does the peer, then
+// (RFC 6120, section 13.12).
+func (s *stream) brake() {
+	now := time.Now()
+	d := s.pace.ReserveN(now, 1).DelayFrom(now)
+	for s.taken > 0 {
+		n := min(s.taken, s.bulk.Burst())
+		d = max(d, s.bulk.ReserveN(now, n).DelayFrom(now))
+		s.taken -= n
+	}
+	if d > 0 {
+		pause(s.ctx, d)
+	}
 }
 
 // stanza checks who writes to whom (RFC 6120, section 8.1) and hands the stanza

@@ -82,12 +82,30 @@ func TestRate(t *testing.T) {
 	rated := func(s *settings) { s.s2s.Rate = 10 }
 	bubbleWith(t, federation.Limits{}, rated, func(t *testing.T, a *domain, p *pipes) {
 		r := a.reverse(p)
+		time.Sleep(time.Minute) // what negotiation has cost is forgotten
 		start := time.Now()
 		r.send(strings.Repeat(chat("juliet@b.example", "romeo@a.example", "x"), 40))
 		for range 40 {
 			wait(t, a.got)
 		}
 		after(t, start, 3*time.Second) // ten at once, then ten a second
+		r.nc.Close()
+	})
+}
+
+// One whose stanzas are large is read at its bandwidth, too.
+func TestBandwidth(t *testing.T) {
+	slow := func(s *settings) { s.s2s.Bandwidth = 10_000 }
+	bubbleWith(t, federation.Limits{}, slow, func(t *testing.T, a *domain, p *pipes) {
+		r := a.reverse(p)
+		time.Sleep(time.Minute) // what negotiation has cost is forgotten
+		start := time.Now()
+		text := strings.Repeat(chat("juliet@b.example", "romeo@a.example", strings.Repeat("x", 24_000)), 2)
+		r.send(text)
+		for range 2 {
+			wait(t, a.got)
+		}
+		after(t, start, (time.Duration(len(text)-10_000) * time.Second / 10_000).Round(time.Millisecond))
 		r.nc.Close()
 	})
 }

@@ -27,6 +27,7 @@ type link struct {
 	tls   *tls.ConnectionState // nil before TLS
 	in    *bufio.Reader
 	xml   *xmltree.Reader
+	taken int    // bytes that have come since pace has looked; for the reader
 	space string // content namespace, of our header and the peer's
 	lang  string // the default of the peer's stanzas (RFC 6120, section 4.7.4)
 
@@ -39,7 +40,8 @@ type link struct {
 }
 
 func newLink(nc net.Conn, via federation.Transport, lim federation.Limits) *link {
-	l := &link{space: xep.NS, lim: lim, raw: nc, nc: nc, via: via, in: bufio.NewReader(nc), writing: make(chan struct{}, 1)}
+	l := &link{space: xep.NS, lim: lim, raw: nc, nc: nc, via: via, writing: make(chan struct{}, 1)}
+	l.in = bufio.NewReader(l)
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		l.addr = a.AddrPort()
 	}
@@ -61,8 +63,16 @@ func (l *link) secure(ctx context.Context, conn *tls.Conn) error {
 	l.mu.Lock()
 	l.nc, l.tls = conn, &state
 	l.mu.Unlock()
-	l.in.Reset(conn)
+	l.in.Reset(l)
 	return nil
+}
+
+// Read takes bytes from the connection as it is, and counts them. It is the
+// reader's.
+func (l *link) Read(p []byte) (int, error) {
+	n, err := l.nc.Read(p)
+	l.taken += n
+	return n, err
 }
 
 // open reads the start tag of a stream (RFC 6120, section 4.2).

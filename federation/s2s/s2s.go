@@ -100,8 +100,9 @@ type Config struct {
 	// "abuse", "admin" and the others of XEP-0157, section 7.1. Nobody if nil.
 	Contact func() map[string][]string
 
-	Attempts int     // connections that one address may make in a minute; 0: ten times Limits.ConnsPerIP
-	Rate     float64 // stanzas a second that are read from one stream, more wait; 0: 10,000
+	Attempts  int     // connections that one address may make in a minute; 0: ten times Limits.ConnsPerIP
+	Rate      float64 // elements a second that are read from one stream, more wait; 0: 10,000
+	Bandwidth float64 // the same in bytes; 0: 16 MB
 
 	Dial federation.Dial // opens the connections to peers; that of federation.System
 }
@@ -174,6 +175,7 @@ func New(cfg Config) *Server {
 		cfg.Contact = func() map[string][]string { return nil }
 	}
 	cfg.Rate = cmp.Or(cfg.Rate, 10_000)
+	cfg.Bandwidth = cmp.Or(cfg.Bandwidth, 16<<20)
 	cfg.Attempts = cmp.Or(cfg.Attempts, 10*Limits(cfg.Limits).ConnsPerIP)
 	if cfg.Secret == nil {
 		cfg.Secret = []byte(rand.Text())

@@ -56,7 +56,8 @@ type stream struct {
 	// What comes in.
 	ctx        context.Context // of handlers and checks; ends when reading has
 	cancel     context.CancelFunc
-	pace       *rate.Limiter        // of stanzas
+	pace       *rate.Limiter        // of elements
+	bulk       *rate.Limiter        // of bytes
 	heard      bool                 // db:verify was served
 	checks     sync.WaitGroup       // call backs to authoritative servers
 	unread     func(*xmltree.Error) // what has come in and cannot be read
@@ -83,7 +84,9 @@ type grant struct {
 func newStream(ctx context.Context, s *Server, l *link, ours bool) *stream {
 	st := &stream{
 		link: l, srv: s, ours: ours, place: l.addr.String(), dead: make(chan struct{}), work: make(chan struct{}, 1), parted: make(chan struct{}),
-		pace: rate.NewLimiter(rate.Limit(s.cfg.Rate), max(1, int(s.cfg.Rate))), pairs: map[key]grant{}, asking: map[key]bool{},
+		pace:  rate.NewLimiter(rate.Limit(s.cfg.Rate), max(1, int(s.cfg.Rate))),
+		bulk:  rate.NewLimiter(rate.Limit(s.cfg.Bandwidth), max(1, int(s.cfg.Bandwidth))),
+		pairs: map[key]grant{}, asking: map[key]bool{},
 	}
 	st.unread = st.bounce
 	st.ctx, st.cancel = context.WithCancel(context.WithoutCancel(ctx))
