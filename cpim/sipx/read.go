@@ -1,6 +1,7 @@
 package sipx
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,6 +123,37 @@ func Tokens(msg Headered, name string) []string {
 				items = append(items, item)
 			}
 		}
+	}
+	return items
+}
+
+// Preferences returns the items of an Accept or Accept-Language field in lower
+// case and without parameters, best first; what is not acceptable is left out
+// (RFC 3261, sections 20.1 and 20.3).
+func Preferences(msg Headered, name string) []string {
+	type preference struct {
+		item string
+		q    float64
+	}
+	var list []preference
+	for _, v := range Values(msg, name) {
+		for entry := range strings.SplitSeq(v, ",") {
+			item, params, _ := strings.Cut(entry, ";")
+			p := preference{strings.ToLower(strings.Trim(item, " \t")), 1}
+			for param := range strings.SplitSeq(params, ";") {
+				if key, value, ok := strings.Cut(strings.ReplaceAll(param, " ", ""), "="); ok && strings.EqualFold(key, "q") {
+					p.q, _ = strconv.ParseFloat(value, 64) // what is no number is none
+				}
+			}
+			if p.item != "" && p.q > 0 {
+				list = append(list, p)
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b preference) int { return cmp.Compare(b.q, a.q) })
+	var items []string
+	for _, p := range list {
+		items = append(items, p.item)
 	}
 	return items
 }

@@ -168,8 +168,13 @@ SUPPORTED: z ,
 c: Text/Plain ; charset="UTF-8"
 Expires: 60
 Date: Thu, 21 Feb 2002 13:02:03 GMT
+Accept-Language: da;q=0.5, en-GB ;Q=0.8;x, *;q=0,
+Accept-Language: cs, fr;q=none
 
 `)
+	if got := strings.Join(Preferences(req, "Accept-Language"), "|"); got != "cs|en-gb|da" {
+		t.Error(got)
+	}
 	if got := strings.Join(Tokens(req, "Supported"), "|"); got != "x|y|z" {
 		t.Error(got)
 	}

@@ -61,13 +61,14 @@ type Talk struct {
 	TypingFrom step.Party
 
 	// Towards SIP.
-	Flying   *Outgoing // the MESSAGE that has no answer yet
-	Queue    []Outgoing
-	Spelling sip.Uri        // of the SIP user, as seen last (ADDR-10)
-	Accept   mapping.Accept // what the SIP user's client takes beside text
-	Typing   time.Time      // until when the SIP user has been told that the other is typing; zero: was not told
-	Refuses  Refusals
-	Rest     Rest // the SIP user has asked us to come back later
+	Flying    *Outgoing // the MESSAGE that has no answer yet
+	Queue     []Outgoing
+	Spelling  sip.Uri        // of the SIP user, as seen last (ADDR-10)
+	Accept    mapping.Accept // what the SIP user's client takes beside text
+	Languages []string       // that the SIP user reads, best first
+	Typing    time.Time      // until when the SIP user has been told that the other is typing; zero: was not told
+	Refuses   Refusals
+	Rest      Rest // the SIP user has asked us to come back later
 
 	// Both ways.
 	Memory  []Memo // oldest first

@@ -78,7 +78,7 @@ func (t *Talk) spelled(to step.Party) step.Party {
 }
 
 func (t *Talk) textOptions(m *xep.Message) mapping.TextOptions {
-	o := mapping.TextOptions{Plaintext: t.Manners.Plaintext, NoReaction: t.Manners.NoReaction}
+	o := mapping.TextOptions{Languages: t.Languages, Plaintext: t.Manners.Plaintext, NoReaction: t.Manners.NoReaction}
 	former := m.ReplyTo
 	if m.Reactions != nil {
 		former = m.Reactions.ID
@@ -282,8 +282,20 @@ func (s *said) again(o Outgoing) { s.Queue = slices.Insert(s.Queue, 0, o) }
 // learn remembers what the SIP user's client says that it takes (RFC 3261,
 // section 20.1).
 func (s *said) learn(res *sip.Response) {
-	for _, media := range sipx.Tokens(res, "Accept") {
+	s.reads(res)
+	for _, media := range sipx.Preferences(res, "Accept") {
 		s.takes(media)
+	}
+}
+
+// maxLanguages bounds what is remembered of a user's languages.
+const maxLanguages = 8
+
+// reads remembers which languages the SIP user reads, if his client says so (RFC
+// 3261, section 20.3; RFC 7572, section 8).
+func (t *Talk) reads(msg sipx.Headered) {
+	if list := sipx.Preferences(msg, "Accept-Language"); len(list) > 0 {
+		t.Languages = list[:min(len(list), maxLanguages)]
 	}
 }
 

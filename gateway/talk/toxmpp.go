@@ -29,6 +29,7 @@ type Waiting struct {
 func (s *said) fromSIP(ev step.Request) {
 	s.Spelling = ev.From.URI
 	s.Rest = Rest{}
+	s.reads(ev.SIP)
 	id := s.now.ID()
 	sender, err := mapping.ToJID(ev.From.URI)
 	if err != nil {
