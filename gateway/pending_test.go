@@ -9,6 +9,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"cpimgate/cpim/xep"
 	"cpimgate/gateway/gatewaytest"
 )
 
@@ -58,6 +59,36 @@ func TestPending(t *testing.T) {
 		}
 		if n := len(w.SIP.Requests); n > 0 {
 			t.Errorf("%d too many", n)
+		}
+	})
+}
+
+// TestManyInOrder: a hundred messages of each of two users to the other stay in
+// their order, though all wait (RFC 6120, section 10.1; RFC 3428, section 8).
+func TestManyInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100
+		w := world(t, gatewaytest.Options{Net: gatewaytest.NewMemory(), YAML: "limits: {per_sender: 1000}\n"})
+		w.SIP.Script()
+		w.XMPP.Hold()
+		for i := range n {
+			go w.SIP.Write("romeo", "juliet@example.com", fmt.Sprint(i)) // ends when they are taken, below
+			synctest.Wait()
+			if err := w.XMPP.Write("juliet", "romeo@example.net", fmt.Sprint("j", i), fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.XMPP.Admit()
+		for i := range n {
+			if e := <-w.XMPP.Stanzas; e.Child(xep.NS, "body").Text() != fmt.Sprint(i) {
+				t.Fatalf("juliet has received, as number %d, %s", i, e)
+			}
+			if req := <-w.SIP.Requests; string(req.Body()) != fmt.Sprint(i) {
+				t.Fatalf("romeo has received, as number %d, %s", i, req)
+			}
+			if err := w.SIP.Answer(sip.NewResponse(200, "OK")); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

@@ -135,6 +135,12 @@ func TestToJID(t *testing.T) {
 		{"ADDR-33", "im:sip=h.example/u@relay.example", `sip=h.example\2fu@relay.example`},
 		{"ADDR-35 full-width at", "sip:a%EF%BC%A0b@h.example", ""},
 		{"ADDR-35 full-width apostrophe", "sip:a%EF%BC%87b@h.example", ""},
+		{"ADDR-35 full-width quote", "sip:a%EF%BC%82b@h.example", ""},
+		{"ADDR-35 full-width ampersand", "sip:a%EF%BC%86b@h.example", ""},
+		{"ADDR-35 full-width slash", "sip:a%EF%BC%8Fb@h.example", ""},
+		{"ADDR-35 full-width colon", "sip:a%EF%BC%9Ab@h.example", ""},
+		{"ADDR-35 full-width less", "sip:a%EF%BC%9Cb@h.example", ""},
+		{"ADDR-35 full-width greater", "sip:a%EF%BC%9Eb@h.example", ""},
 		{"alias of %5C27", "sip:%EF%BC%BC27@h.example", ""},
 		{"alias of a space", "sip:a%5C%EF%BC%92%EF%BC%90b@h.example", ""},
 		{"alias of %5C3%C3%A7", "sip:%3C%CC%A7@h.example", ""}, // the cedilla joins the c of \3c
