@@ -151,6 +151,17 @@ func TestHandshakeLimits(t *testing.T) {
 			t.Error("TLS 1.1 is spoken (RFC 9325, section 3.1.1)")
 		}
 	})
+	t.Run("weak-ciphers", func(t *testing.T) { // RFC 9325, section 4.1
+		for _, suite := range tls.InsecureCipherSuites() {
+			for _, w := range []federation.Wire{federation.SIP, federation.XMPP} {
+				weak := ours.Client(w, "example.com", "example.net")
+				weak.MaxVersion, weak.CipherSuites = tls.VersionTLS12, []uint16{suite.ID}
+				if _, _, cerr, serr := handshake(t, weak, theirs.Server(w)); cerr == nil || serr == nil {
+					t.Errorf("%s is spoken on %s", suite.Name, w)
+				}
+			}
+		}
+	})
 	t.Run("no-certificate-of-ours", func(t *testing.T) {
 		_, _, cerr, serr := handshake(t, ours.Client(federation.SIP, "example.com", "example.net"), naked.Server(federation.SIP))
 		if cerr == nil || fault.KindOf(serr) != fault.Internal {
