@@ -108,6 +108,7 @@ func TestSIPDoor(t *testing.T) {
 		{"asserted by a stranger", "", "", "P-Asserted-Identity: <sip:tybalt@example.org>\n", 200, "OK", "romeo@example.net"},
 		{"asserted and private", "sip:anonymous@anonymous.invalid", "", "P-Asserted-Identity: <sip:romeo@example.net>\nPrivacy: id\n", 433, "Anonymity Disallowed", ""},
 		{"no user", "", "sip:example.com", "", 404, "this address is no user's", ""},
+		{"no such domain", "", "sip:juliet@nowhere.example", "", 404, "domain does not exist", ""},
 		{"no image", "", "sip:%F0%9F%98%80@example.com", "", 404, "", ""},
 		{"ambiguous", "", "sip:a%EF%BC%A0b@example.com", "", 404, "", ""},
 		{"sender without image", "sip:%F0%9F%98%80@example.net", "", "", 400, "", ""},

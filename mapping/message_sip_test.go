@@ -65,6 +65,31 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// TestUnknownChildren: what a stanza has beside what we know changes nothing,
+// whatever it is called and has inside (RFC 6120, section 8.4).
+func TestUnknownChildren(t *testing.T) {
+	const known = "<subject>Oh</subject><thread>t1</thread><body>Hi</body>"
+	var first string
+	for _, more := range []string{
+		"", "<x xmlns='urn:example:unknown'/>", "<body xmlns='urn:example:unknown'>no</body>", "<thread xmlns='urn:example:unknown'>t2</thread>",
+		"<x xmlns='urn:example:unknown'><body xmlns='jabber:server'>no</body><delay xmlns='urn:xmpp:delay' from='example.com' stamp='2026-01-02T03:04:05Z'/></x>",
+		"<unheard-of/>",
+	} {
+		for _, inside := range []string{known + more, more + known} {
+			req, err := toSIP(t, stanza(t, inside), SIPOptions{})
+			if err != nil {
+				t.Fatal(inside, err)
+			}
+			if first == "" {
+				first = req.String()
+			}
+			if req.String() != first {
+				t.Errorf("%s gives\n%s\nnot\n%s", inside, req, first)
+			}
+		}
+	}
+}
+
 // TestDelayed: when a message was sent is told as its sender, his server or his
 // room notes it, in a Date or a CPIM DateTime; a note that anybody else would
 // have made, or that says nothing of who has, is passed over (XEP-0203, section
