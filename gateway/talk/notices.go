@@ -1,6 +1,7 @@
 package talk
 
 import (
+	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -25,6 +26,7 @@ type Notice struct {
 // section 5; XEP-0333, section 4.1). Displayed implies received.
 func (s *said) receipt(ev step.Got) {
 	id, kind, _, _ := mapping.NoticeOf(ev.Message)
+	s.arrived(step.Ref(id), ev.Message.From)
 	m := s.memo(step.ToXMPP, func(m *Memo) bool { return m.Stanza == id })
 	switch {
 	case m == nil:
@@ -44,6 +46,15 @@ func (s *said) receipt(ev step.Got) {
 	if m.Asked.Display && kind == imdn.Display {
 		m.Asked.Display = false
 		s.notify(m, imdn.Display, imdn.Displayed)
+	}
+}
+
+// arrived notes that a receipt has come for a stanza of which the wire has not
+// said yet that it was written: the far side may be as fast.
+func (s *said) arrived(stanza step.Ref, from jid.JID) {
+	i := slices.IndexFunc(s.Waiting, func(w Waiting) bool { return w.Ref == stanza })
+	if i >= 0 && speaksFor(from, s.Waiting[i].Memo.To.JID) {
+		s.succeeded(i)
 	}
 }
 
