@@ -179,7 +179,9 @@ func TestPeerDown(t *testing.T) {
 			s.fromJuliet(t, "your server is back")
 			s.fromRomeo(t, "it is")
 
+			log := s.prosody.Log.Len()
 			s.gateway.Kill()
+			s.prosody.AwaitLine(log, "Destroying outgoing session") // what is written until then is sent back
 			s.gateway.Start()
 			s.fromJuliet(t, "the gateway is back")
 			s.fromRomeo(t, "it is")
