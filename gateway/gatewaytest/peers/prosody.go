@@ -27,6 +27,7 @@ type ProsodyConfig struct {
 	SecureAuth bool
 
 	Verbose bool // log every stanza
+	OneWay  bool // without streams that are used both ways (XEP-0288)
 
 	// Components are taken at port 5347 (XEP-0114): domains with their secrets.
 	// With any, messages to users who are not there are kept for them.
@@ -56,7 +57,7 @@ const prosodyConfig = `run_as_root = true
 pidfile = "%[1]s/prosody.pid"
 data_path = "%[1]s/data"
 log = { { levels = { min = "%[9]s" }, to = "console" } }
-modules_enabled = { "roster", "saslauth", "tls", "disco", "ping", "version", "smacks", "s2s_bidi", %[2]s }
+modules_enabled = { "roster", "saslauth", "tls", "disco", "ping", "version", "smacks", %[2]s }
 interfaces = { "%[3]s" }
 component_interfaces = { "%[3]s" }
 c2s_direct_tls_ports = { 5223 }
@@ -102,6 +103,9 @@ func (p *Prosody) configure() {
 	}
 	if p.SecureAuth {
 		modules = ""
+	}
+	if !p.OneWay {
+		modules = `"s2s_bidi", ` + modules
 	}
 	components := ""
 	if len(p.Components) > 0 {

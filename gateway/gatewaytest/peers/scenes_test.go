@@ -37,6 +37,12 @@ func plays(t *testing.T, scene func(t *testing.T, s *stage)) {
 
 func newStage(t *testing.T, xmpp, sip string) *stage {
 	t.Helper()
+	return stageWith(t, xmpp, sip, ProsodyConfig{})
+}
+
+// stageWith is newStage with more to say about Prosody.
+func stageWith(t *testing.T, xmpp, sip string, p ProsodyConfig) *stage {
+	t.Helper()
 	s := &stage{Net: New(t), sip: sip}
 	secure := xmpp == "external"
 	s.Zone(SIPRecords("sip.example", sip, 10) + SIPRecords("gw.example", sip, 1) + XMPPRecords("sip.example", 1, true) +
@@ -54,10 +60,9 @@ func newStage(t *testing.T, xmpp, sip string) *stage {
 	} else {
 		config += "  sip.example: {security: plain-ok}\n"
 	}
-	s.prosody = s.StartProsody(ProsodyConfig{
-		Domain: "xmpp.example", Host: 20, Users: []string{"juliet", "nurse"},
-		SecureAuth: secure, Verbose: true, Authority: s.other, Roots: s.other,
-	})
+	p.Domain, p.Host, p.Users = "xmpp.example", 20, []string{"juliet", "nurse"}
+	p.SecureAuth, p.Verbose, p.Authority, p.Roots = secure, true, s.other, s.other
+	s.prosody = s.StartProsody(p)
 	s.kamailio = s.StartKamailio(kam)
 	s.gateway = s.StartGateway(GatewayConfig{Binary: cpimgate, Host: 1, Config: config, Names: []string{"gw.example", "sip.example"}})
 	s.login(sip)

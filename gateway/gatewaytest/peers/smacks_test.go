@@ -105,7 +105,7 @@ func (r *relay) cut() {
 // message and its acknowledgement. Romeo hears that nobody knows; Juliet reads
 // nothing twice (XEP-0198, sections 4 and 5).
 func TestCutBeforeAcknowledged(t *testing.T) {
-	s := newStage(t, "external", "tcp")
+	s := stageWith(t, "external", "tcp", ProsodyConfig{OneWay: true}) // so that we go over the wire that is cut
 	wire := s.relay(21, netip.AddrPortFrom(s.prosody.Addr, 5269))
 	s.Zone(SIPRecords("sip.example", "tcp", 10) + SIPRecords("gw.example", "tcp", 1) + XMPPRecords("sip.example", 1, true) +
 		"_xmpp-server._tcp.xmpp.example. SRV 0 0 5269 wire.xmpp.example.\nwire.xmpp.example. A NET.21\n" +
