@@ -186,7 +186,7 @@ func TestPeerDown(t *testing.T) {
 
 			log := s.prosody.Log.Len()
 			s.gateway.Kill()
-			s.prosody.AwaitLine(log, "Destroying outgoing session") // what is written until then is sent back
+			s.prosody.AwaitLine(log, "Destroying ", "sip.example") // what is written until then is sent back
 			s.gateway.Start()
 			s.fromJuliet(t, "the gateway is back")
 			s.fromRomeo(t, "it is")

@@ -50,7 +50,7 @@ func TestXMPPServers(t *testing.T) {
 		if sc.ejabberd {
 			s.StartEjabberd(EjabberdConfig{Domain: sc.domain, Host: 20 + i, Users: users, Dialback: !secure, Authority: ca, Roots: ca})
 		} else {
-			s.StartProsody(ProsodyConfig{Domain: sc.domain, Host: 20 + i, Users: users, SecureAuth: secure, Authority: ca, Roots: ca})
+			s.StartProsody(ProsodyConfig{Domain: sc.domain, Host: 20 + i, Users: users, SecureAuth: secure, Authority: ca, Roots: ca, OneWay: true})
 		}
 	}
 	s.enter(config)
