@@ -99,14 +99,18 @@ func (s *stream) told(k key) {
 		return
 	}
 	s.state.Lock()
-	g := s.pairs[k]
-	g.told = true
-	s.pairs[k] = g
-	if !s.back && s.pause == nil {
+	g, ok := s.pairs[k]
+	if ok { // not so for who comes back from SASL as somebody else
+		g.told = true
+		s.pairs[k] = g
+	}
+	if ok && !s.back && s.pause == nil {
 		s.pause = time.AfterFunc(peerTime, s.openBack)
 	}
 	s.state.Unlock()
-	s.srv.offer(k, true)
+	if ok {
+		s.srv.offer(k, true)
+	}
 }
 
 // openBack lets answers go out over the peer's stream.

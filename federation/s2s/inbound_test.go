@@ -2,6 +2,7 @@ package s2s_test
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"os"
 	"regexp"
@@ -294,13 +295,20 @@ func TestSASL(t *testing.T) {
 // section 6.4.6).
 func TestOtherAfterSASL(t *testing.T) {
 	w := newWorld(t)
-	d := w.start("a.example")
+	log := make(chan string, 100)
+	d := w.start("a.example", func(s *settings) { s.s2s.Log = slog.New(slog.NewTextHandler(lines(log), nil)) })
 	r := d.call().secure("b.example", "a.example", w.issue("b.example"))
 	r.send(head("b.example", "a.example")).expect("</stream:features>")
-	r.send(auth("=")).expect(success)
+	r.send(askBidi, auth("=")).expect(success)
 	r.send(head("c.example", "a.example"))
 	if got := r.rest(); !strings.Contains(got, "<invalid-from ") {
 		t.Errorf("got %s", got)
+	}
+	d.stop()
+	for len(log) > 0 {
+		if line := <-log; strings.Contains(line, "peer=c.example") {
+			t.Errorf("log: %s", line)
+		}
 	}
 }
 
